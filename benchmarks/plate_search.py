@@ -151,7 +151,9 @@ def report(gallery: Gallery, others: dict[str, list[Path]], plates: int, seed: i
         f"| {median(whole.took_s) * 1000:.0f} |"
     )
     print(true.line("true boxes"))
-    print(found.line("deepfood"), flush=True)
+    print(found.line("deepfood"))
+    times = median(each / plain for each, plain in zip(found.took_s, whole.took_s, strict=True))
+    print(f"\na plate takes {times:.1f} times a plain search with the same photo", flush=True)
     alone = [file for files in others.values() for file in files[:: max(1, 3000 // plates)]]
     counts = [len(gallery.search(file, plate=True).parts or ()) for file in alone]
     print(

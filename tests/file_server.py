@@ -24,6 +24,7 @@ class FileServer:
     etags: bool = True
     believes_if_range: bool = True
     chunked: bool = False
+    at_most: int | None = None  # no range has more bytes, whatever is asked for
     silent: threading.Event | None = None  # answers wait for it
 
     def ranges_asked(self) -> list[str | None]:
@@ -65,7 +66,9 @@ def file_server() -> Iterator[FileServer]:
                 if begin >= len(body):
                     self.reply(416, {"Content-Range": f"bytes */{len(body)}"}, b"")
                     return
-                headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+                end = min(len(body), begin + (state.at_most or len(body)))
+                headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(body)}"
+                body = body[:end]
             self.reply(206 if begin else 200, headers, body[begin:])
 
         def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:

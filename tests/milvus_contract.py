@@ -23,6 +23,7 @@ from deepfood.data.root import Folder
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
+from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.fold import addition_of, edit_of, removal_of
@@ -40,6 +41,7 @@ from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import open_model
 from deepfood.place import Place
+from deepfood.serve.fit_plates import calibrate_plates
 from gallery_contract import GalleryUnderTest, check_made_with, deepfood, new_photo, said
 from live import run_deepfood, run_here, serving
 from load import Load, wait_for
@@ -535,6 +537,27 @@ def test_calibrate_and_explain(new_gallery: GalleryUnderTest, tmp_path: Path) ->
     told = deepfood(engine, "explain", engine.place, photo, "--out", tmp_path / "why.png")
     assert told["hit"]["id"] in said(engine)
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plates_are_calibrated_after_a_build_and_a_reembed(
+    new_gallery: GalleryUnderTest, tmp_path: Path
+) -> None:
+    engine = new_gallery
+    write_dishes(engine.photos, 16)
+    engine.build()
+    report = engine.at.describe()["calibration"]
+    without = calibrate_plates(engine.at, Calibration(**report), engine.settings)
+    assert without is not None
+    assert "global average pooling" in (without.no_plates or "")
+    assert engine.at.describe()["calibration"] == without.model_dump(mode="json")
+    conv = Embedder(open_model(write_conv_model(tmp_path / "conv")), LIMITS)
+    renewed = engine.at.reembed(conv, quiet=True).manifest.calibration
+    assert (renewed.plates, renewed.no_plates) == (None, None)
+    found = calibrate_plates(engine.at, renewed, engine.settings)
+    assert found is not None
+    assert found.plates or found.no_plates
+    assert engine.at.describe()["calibration"] == found.model_dump(mode="json")
+    assert calibrate_plates(engine.at, found, engine.settings) is found
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import samples
 from deepfood.data.photo_file import PhotoFile
 from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, ArtifactMissingError
-from deepfood.gallery.calibration import Labelled
+from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
 from deepfood.milvus.address import MilvusAddress
@@ -320,8 +320,24 @@ def test_a_calibration_gives_way_to_a_build(
         with pytest.raises(ArtifactBusyError, match="is building this gallery"):
             engine.at.recalibrate(asked, engine.embedder.model, quiet=True)
         assert engine.at.describe()["calibration"] is None
-    assert engine.at.recalibrate(asked, engine.embedder.model, quiet=True).queries == 80
+    kept = engine.at.recalibrate(asked, engine.embedder.model, quiet=True)
+    assert kept.queries == 80
     assert engine.at.describe()["calibration"]["queries"] == 80
+
+    # A generation that came while it was computed is not overwritten, and this is said.
+    def late(*given: Any, **options: Any) -> Calibration:
+        monkeypatch.setattr("deepfood.milvus.calibrate.calibrate", calibrate)
+        for embedder in (tiny_embedder(tmp_path / "other", pool=16), engine.embedder):
+            engine.at.reembed(embedder, quiet=True)
+            engine.at.forget_before()
+        return calibrate(*given, **options)
+
+    monkeypatch.setattr("deepfood.milvus.calibrate.calibrate", late)
+    with pytest.raises(ArtifactBusyError, match="was built again meanwhile"):
+        engine.at.recalibrate(asked, engine.embedder.model, quiet=True)
+    assert engine.at.describe()["calibration"] is None
+    assert not engine.at.keep_calibration(kept, 1)
+    assert engine.at.describe()["calibration"] is None
 
 
 def test_a_clock_that_is_behind_loses_no_text(

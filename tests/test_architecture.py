@@ -53,6 +53,7 @@ SERVE = [
     "edge",
     "cursors",
     "question",
+    "asked",
     "worded",
     "labels",
     "curated",

@@ -248,6 +248,7 @@ def test_a_result_is_written_whole_or_told_before_the_work(tmp_path: Path) -> No
         (tmp_path, "it is a folder"),
         (tmp_path / "no/out.txt", "there is no folder"),
         (tmp_path / "out.txt/below", "there is no folder"),
+        (tmp_path / ("x" * 250), "cannot be written: File name too long"),
     ]:
         with pytest.raises(SettingError, match=why):
             write_result(path, b"")

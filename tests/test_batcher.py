@@ -71,6 +71,34 @@ def test_an_error_is_for_its_own_batch_alone() -> None:
     assert batcher(4) == 8
 
 
+def test_who_has_a_result_keeps_it_when_another_is_lost() -> None:
+    slow = Slow()
+    batcher = Batcher[int, int](lambda items: slow(items)[:1], most=4)
+    with ThreadPoolExecutor(5) as pool:
+        alone = [pool.submit(batcher, number) for number in (1, 2)]
+        end = time.monotonic() + 30
+        while len(slow.batches) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        batch = []
+        for number in (3, 4):
+            batch.append(pool.submit(batcher, number))
+            until_waiting(batcher, len(batch))
+        slow.let_go.set()
+        assert [one.result() for one in (*alone, batch[0])] == [2, 4, 6]
+        with pytest.raises(ValueError, match="shorter"):
+            batch[1].result()
+
+
+def test_what_is_no_error_of_the_work_ends_its_thread_too() -> None:
+    def interrupted(items: list[int]) -> list[int]:
+        raise KeyboardInterrupt
+
+    batcher = Batcher(interrupted, most=1)
+    with pytest.raises(KeyboardInterrupt):
+        batcher(1)
+
+
 def test_work_that_loses_a_result_is_an_error_and_nobody_waits_for_ever() -> None:
     def loses(items: list[int]) -> list[int]:
         return items[1:]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deepfood.errors import QueryError
-from deepfood.photo import read_pixels
+from deepfood.photo import Resize, part_pixels, read_pixels, read_small
 from deepfood.photo_box import Box
 from samples import LIMITS, PHOTOS, PREPROCESS, encode, picture, turned
 
@@ -86,3 +86,16 @@ def test_a_box_of_less_than_a_pixel_is_a_pixel() -> None:
 def test_boxes_that_are_refused(sides: tuple[float, float, float, float]) -> None:
     with pytest.raises(QueryError, match="is not inside the photo"):
         Box(*sides)
+
+
+@pytest.mark.parametrize("resize", ["square", "squash", "pad"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_part_of_a_small_picture_is_what_a_model_sees(resize: Resize, orientation: int) -> None:
+    """The same pixels where the photo is no larger than the picture, and nearly so elsewhere."""
+    how = PREPROCESS.model_copy(update={"resize": resize})
+    data = turned(picture(1600, 1200), orientation, "PNG")
+    wanted = read_pixels(data, how, LIMITS, BOX)
+    same = part_pixels(read_small(data, 1600, LIMITS), how, BOX)
+    assert np.abs(same.astype(int) - wanted).max() <= 1
+    smaller = part_pixels(read_small(data, 800, LIMITS), how, BOX)
+    assert np.abs(smaller.astype(float) - wanted).mean() < 6

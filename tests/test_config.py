@@ -1,11 +1,12 @@
 """Where settings come from, and what is said of wrong ones."""
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 
-from deepfood.config import Settings, export_settings, load_settings, only_given
+from deepfood.config import Settings, export_settings, load_settings, only_given, quiet_ray
 from deepfood.errors import SettingError
 
 
@@ -49,6 +50,16 @@ def test_a_wrong_setting_is_named_with_its_value(text: str, said: str, tmp_path:
     (tmp_path / "deepfood.toml").write_text(text)
     with pytest.raises(SettingError, match=said):
         load_settings()
+
+
+def test_ray_reports_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "debug")
+    quiet_ray()
+    assert (os.environ["RAY_USAGE_STATS_ENABLED"], os.environ["RAY_BACKEND_LOG_LEVEL"]) == (
+        "0",
+        "debug",  # who has set it wants it so
+    )
 
 
 def test_only_what_is_given_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

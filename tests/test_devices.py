@@ -1,6 +1,7 @@
 """The setting `device`: what is there, what is refused, and batches on a real runtime."""
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -269,6 +270,12 @@ def test_a_device_that_cannot_be_is_refused(
     with pytest.raises(SettingError, match=said) as caught:
         open_embedder(load_settings(device=device, **options))
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_without_its_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match="device openvino-gpu: OpenVINO is not installed"):
+        choose_device("openvino-gpu", "auto", "auto")
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """The command that a message names installs an extra in the way that deepfood was installed."""
 
 import json
+import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from deepfood.extras import install_command, missing_extra
+from plates import write_photos, write_tiny_model
 
 PIP = [sys.executable, "-m", "pip", "install"]
 
@@ -22,6 +25,16 @@ def installed_from(folder: Path, source: Any, monkeypatch: pytest.MonkeyPatch) -
         (about / "direct_url.json").write_text(json.dumps(source))
     monkeypatch.syspath_prepend(folder / "site")
     monkeypatch.setattr(sys, "prefix", str(folder))
+
+
+def test_what_an_installer_left_damaged_is_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed_from(tmp_path, {}, monkeypatch)
+    (about,) = tmp_path.glob("site/*/direct_url.json")
+    for damaged in ("{", "[]"):
+        about.write_text(damaged)
+        assert shlex.split(install_command("train")) == [*PIP, "deepfood[train]"]
 
 
 @pytest.mark.parametrize(
@@ -88,3 +101,40 @@ def test_no_message_names_a_command_of_its_own() -> None:
     assert [path.name for path in others if "pip install" in path.read_text()] == []
     raised = [path for path in others if "raise MissingExtraError(" in path.read_text()]
     assert raised == []
+
+
+#: Commands, one a line, where nothing is installed that an extra brings.
+_WITHOUT_EXTRAS = """
+import json, sys
+for name in ("torch", "timm", "onnx", "boto3", "botocore", "pymilvus"):
+    sys.modules[name] = None
+from deepfood.cli import main
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 2
+"""
+
+
+@pytest.mark.slow
+def test_each_command_names_the_extra_that_it_lacks(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model")
+    photos = write_photos(tmp_path / "photos", 2)
+    out, model = tmp_path / "out", ("--model", tmp_path / "model")
+    eb = ("s3://a-bucket/x", "--image", "i:1", "--region", "eu-central-1")
+    commands = {
+        ("adapt", photos, "--out", out, *model): "train",
+        ("quantize", photos, "--out", out, *model): "train",
+        ("model", "check", tmp_path / "model", "--against", "timm:x"): "train",
+        ("deploy", "eb", *eb, "--apply"): "deploy",
+        ("info", "milvus://localhost/food"): "milvus",
+    }
+    lines = json.dumps([["deepfood", *map(str, words)] for words in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_EXTRAS, lines], capture_output=True, text=True, check=True
+    )
+    said = done.stderr.splitlines()
+    assert done.stdout == ""
+    assert [re.search(r"\[(\w+)\]", line)[1] for line in said] == list(commands.values())  # type: ignore[index]
+    assert all(line.startswith("deepfood: ") for line in said)

@@ -135,6 +135,9 @@ def test_a_folder_with_the_same_files(tmp_path: Path) -> None:
     made = got(str(folder_of(immich_files(), tmp_path / "copied")), tmp_path / "model")
     assert (made.name, made.source, made.licence) == ("copied", "folder copied", "mit")
     finds_red(tmp_path / "model")
+    offer = look_up(str(tmp_path / "copied"), tmp_path / "cache")
+    files = [tmp_path / "copied" / name for name in offer.files.values()]
+    assert offer.bytes == sum(file.stat().st_size for file in files)
 
 
 def test_what_is_no_source(server: HubServer, tmp_path: Path) -> None:

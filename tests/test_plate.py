@@ -12,18 +12,27 @@ import pytest
 from PIL import Image
 
 import deepfood
+from deepfood.artifacts import MANIFEST
 from deepfood.config import load_settings
 from deepfood.engine import engine_at
 from deepfood.errors import QueryError
 from deepfood.gallery.plate_calibration import PlateCalibration
+from deepfood.model import open_model
 from deepfood.photo_box import Box
-from deepfood.plate import MOST_PARTS
+from deepfood.plate import MOST_PARTS, PlateFinder
 from deepfood.plate.collage import Collage, collage
 from deepfood.serve.fit_plates import SINGLE, TABLES
 from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood, serving
-from plates import edit_manifest, plate, write_dishes, write_photos, write_tiny_model
-from samples import encode, turned
+from plates import (
+    edit_manifest,
+    plate,
+    write_conv_model,
+    write_dishes,
+    write_photos,
+    write_tiny_model,
+)
+from samples import LIMITS, encode, turned
 
 pytestmark = pytest.mark.slow
 
@@ -67,9 +76,9 @@ def gallery(root: Path) -> Iterator[deepfood.Gallery]:
         yield opened
 
 
-def table(seed: int = 3) -> Collage:
+def table(seed: int = 3, size: tuple[int, int] = (640, 480)) -> Collage:
     """One dish of each label."""
-    return collage([drawn(label) for label in range(len(LABELS))], seed, (640, 480))
+    return collage([drawn(label) for label in range(len(LABELS))], seed, size)
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -107,6 +116,19 @@ def test_boxes_are_those_of_the_upright_photo(gallery: deepfood.Gallery) -> None
     assert stored
     for one, other in zip(upright, stored, strict=True):
         assert overlap(one.box, other.box) > 0.9
+
+
+def test_dishes_have_boxes_on_photos_of_any_shape() -> None:
+    """Also where the network's frame is wider or higher than the photo."""
+    finder = PlateFinder(open_model(load_settings().model), LIMITS, 2, "f32")
+    for size in ((480, 640), (600, 600), (1000, 400), (400, 1000)):
+        found = 0
+        for seed in (2, 3):
+            made = table(seed, size)
+            parts = finder.parts(finder.read(encoded(made.image)))
+            best = [max(overlap(part.box, one.box) for part in parts) for one in made.dishes]
+            found += sum(each > 0.3 for each in best)
+        assert found >= 4, size  # of 6
 
 
 def test_a_photo_of_one_dish_is_one_part_with_the_same_answer(gallery: deepfood.Gallery) -> None:
@@ -165,14 +187,37 @@ def test_a_build_calibrates_plates_the_same_each_time(root: Path, tmp_path: Path
         assert opened.search(table).several is None
 
 
-def test_galleries_without_curves_of_plates(tmp_path: Path) -> None:
-    """Too few photos, and a Model without a feature map, leave the calibration as it is."""
-    for model, each in ((None, 14), (write_tiny_model(tmp_path / "model"), 16)):
+def test_galleries_without_curves_of_plates_keep_the_reason(tmp_path: Path) -> None:
+    """Too few photos, or a Model without a feature map; it is not tried again with each build."""
+    tiny = write_tiny_model(tmp_path / "model")
+    for model, each, why in (
+        (None, 14, "56 photos with 4 labels to make tables of, and 60 with 2 are needed"),
+        (tiny, 16, "does not end in global average pooling of a feature map"),
+    ):
         settings = load_settings(model=model)
-        photos = write_dishes(tmp_path / f"photos{each}", each)
-        report = deepfood.build_gallery(photos, tmp_path / f"gallery{each}", settings)
-        assert report.manifest.calibration is not None
-        assert report.manifest.calibration.plates is None
+        photos, place = write_dishes(tmp_path / f"photos{each}", each), tmp_path / f"gallery{each}"
+        fitted = deepfood.build_gallery(photos, place, settings).manifest.calibration
+        assert fitted is not None
+        assert fitted.plates is None
+        assert why in (fitted.no_plates or "")
+        assert f"by fixed rules ({fitted.no_plates})" in run_deepfood("info", place)
+        committed = (place / MANIFEST).read_bytes()
+        assert deepfood.build_gallery(photos, place, settings).manifest.calibration == fitted
+        assert (place / MANIFEST).read_bytes() == committed
+    with_more = deepfood.build_gallery(
+        write_dishes(tmp_path / "photos14", 16), tmp_path / "gallery14"
+    )
+    assert with_more.manifest.calibration.plates is not None
+
+
+def test_another_model_has_curves_of_its_own(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "gallery", tmp_path / "gallery")
+    before = engine_at(tmp_path / "gallery", load_settings()).describe()["calibration"]["plates"]
+    conv = write_conv_model(tmp_path / "conv")
+    run_deepfood("reembed", tmp_path / "gallery", "--model", conv, "--even-if-worse")
+    after = engine_at(tmp_path / "gallery", load_settings()).describe()["calibration"]
+    assert after["plates"] or after["no_plates"]
+    assert after["plates"] != before
 
 
 def test_odd_photos_have_an_answer(gallery: deepfood.Gallery) -> None:

@@ -9,6 +9,7 @@ import pytest
 from deepfood.config import load_settings
 from deepfood.errors import SettingError, StorageError, StorageMissingError
 from deepfood.storage import Bucket, S3Options, is_remote
+from http_thread import QuietHandler, http_server
 from seaweed import STRANGER, use_identity
 
 
@@ -137,6 +138,104 @@ def test_a_server_that_is_silent_is_given_up() -> None:
         bucket = open_bucket("s3://some-bucket", s3_endpoint=url, s3_timeout_s=0.3, s3_retry_s=0.5)
         with pytest.raises(StorageError, match="does not answer in time"):
             bucket.read("one")
+
+
+class Answers(QuietHandler):
+    """Says the same to whatever is asked."""
+
+    status, body = 500, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+
+_LISTED = """<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated>
+<Contents><Key>a/../b</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>3</Size></Contents></ListBucketResult>"""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (500, b"no", "the server answers 500 Internal Server Error, and went on so"),
+        (501, b"", "the server answers 501 Not Implemented, and went on so"),
+        (200, _LISTED.encode(), "an object's key has .* an odd part"),
+        (200, b"<html>Sign in", "Got invalid list response"),
+    ],
+)
+def test_a_server_that_is_no_s3_server_is_told_in_one_line(
+    status: int, body: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_identity(monkeypatch, STRANGER)
+    handler = type("Handler", (Answers,), {"status": status, "body": body})
+    with http_server(handler) as url:
+        bucket = open_bucket("s3://some-bucket", s3_endpoint=url, s3_retry_s=0.3)
+        with pytest.raises(StorageError, match=says) as caught:
+            list(bucket.list())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "http://", "https://[", "ftp://x", "http://a b"])
+def test_a_server_without_an_address_is_refused(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(SettingError, match=r"is not an address .*: set s3_endpoint, or AWS_END"):
+        open_bucket("s3://some-bucket")
+
+
+def test_a_server_that_only_obstore_knows_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_identity(monkeypatch, STRANGER)
+    monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")  # no variable of AWS's own tools
+    with pytest.raises(StorageError, match="plain http is used only for an endpoint that says"):
+        open_bucket("s3://some-bucket", s3_retry_s=0.3).read("one")
+
+
+def test_a_machine_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://169.254.1.1")  # nobody has it
+    bucket = open_bucket("s3://some-bucket", s3_timeout_s=0.3, s3_retry_s=0.3)
+    with pytest.raises(StorageError, match="there are no credentials: set AWS_ACCESS_KEY_ID"):
+        bucket.read("one")
+
+
+def test_a_region_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_identity(monkeypatch, STRANGER)
+    bucket = open_bucket("s3://some-bucket", s3_region="eu-north-7")
+    assert "%2Feu-north-7%2Fs3%2F" in bucket.presigned_url("one", 60)
+
+
+def test_what_a_folder_cannot_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for url in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "a\0b"):
+        with pytest.raises(SettingError, match="is not a usable folder: ") as refused:
+            Bucket.open(url)
+        assert "\n" not in str(refused.value)
+    folder = Bucket.open(tmp_path)
+    with pytest.raises(StorageError, match="is a local file, which has no presigned address"):
+        folder.presigned_url("file", 60)
+    with pytest.raises(StorageError, match=r"Requested range was invalid$"):
+        folder.read_range("file", 5, 9)
+
+
+def test_a_profile_that_has_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    bucket = open_bucket("s3://some-bucket", s3_endpoint="http://127.0.0.1:9", s3_retry_s=0.3)
+    for contents in ("[default]\n", "not an ini file"):
+        file.write_text(contents)
+        with pytest.raises(StorageError, match="AWS_PROFILE"):
+            bucket.read("one")
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    with pytest.raises(SettingError, match=r"AWS_PROFILE is work, and .* cannot be read"):
+        open_bucket("s3://some-bucket")
 
 
 def test_a_profile_gives_credentials(

@@ -3,15 +3,19 @@
 import io
 import logging
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from deepfood.artifacts import FileRecord
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactCorruptError,
@@ -29,6 +33,7 @@ from deepfood.model.golden import (
     least_cosine,
     write_golden,
 )
+from deepfood.model.tokenizer_file import reading_tokenizer
 from deepfood.words import MAX_LETTERS, TextEmbedder, Tokens
 from plates import LIMITS, jpeg, write_tiny_model
 from text_models import (
@@ -221,6 +226,39 @@ def test_golden_vectors_are_given_again(tmp_path: Path, runtime: str) -> None:
     assert GOLDEN in model.manifest.files
     Embedder(model, LIMITS, runtime=runtime)  # type: ignore[arg-type]
     TextEmbedder(model, runtime=runtime).embed("red")  # type: ignore[arg-type]
+
+
+def test_golden_vectors_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    model = open_model(write_colour_model(tmp_path))
+    model = replace(model, manifest=write_golden(tmp_path, np.ones((3, 1), np.float32), None))
+    golden = tmp_path / GOLDEN
+    for text in ("{", "[]"):
+        golden.write_text(text)
+        with pytest.raises(ArtifactCorruptError, match=r"golden\.json cannot be read: .+") as told:
+            Golden.of(model)
+        assert "\n" not in str(told.value)
+    golden.unlink()
+    with pytest.raises(ArtifactCorruptError, match=r"cannot be read: .*No such file"):
+        Golden.of(model)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_network_of_words_that_a_runtime_does_not_take_is_named(
+    runtime: Any, tmp_path: Path
+) -> None:
+    model = open_model(write_colour_model(tmp_path))
+    network = onnx.load(model.text_onnx)
+    network.graph.node[0].op_type = "Twist"
+    onnx.save(network, model.text_onnx)
+    files = {**model.manifest.files, TEXT_ONNX: FileRecord.of(model.text_onnx)}
+    model.manifest.model_copy(update={"files": files}).write(tmp_path)
+    with pytest.raises(ArtifactCorruptError, match=r"text\.onnx cannot be loaded: .*Twist"):
+        TextEmbedder(open_model(tmp_path), runtime=runtime).embed("red")
+
+
+def test_ctrl_c_while_a_tokenizer_is_read_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), reading_tokenizer(tmp_path / "tokenizer.json"):
+        raise KeyboardInterrupt
 
 
 def test_no_golden_photo_is_square_and_they_never_change() -> None:

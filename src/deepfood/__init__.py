@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deepfood.config import Settings, load_settings
     from deepfood.errors import DeepfoodError
     from deepfood.serve.question import SearchResult
-    from deepfood.training import adapt_model, train_model
+    from deepfood.training import adapt_model, learn_gallery, train_model
     from deepfood_client import AsyncClient, Client, Weighted
 
     __version__: str
@@ -50,6 +50,7 @@ __all__ = [
     "embed_photos",
     "evaluate_gallery",
     "evaluate_words",
+    "learn_gallery",
     "load_settings",
     "open_embedder",
     "open_gallery",
@@ -69,6 +70,7 @@ _MODULE_OF = {
     "Settings": "deepfood.config",
     "Weighted": "deepfood_client",
     "adapt_model": "deepfood.training",
+    "learn_gallery": "deepfood.training",
     "load_settings": "deepfood.config",
     "train_model": "deepfood.training",
 }

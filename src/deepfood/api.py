@@ -187,6 +187,7 @@ def build_gallery(
     out: PlaceLike,
     settings: Settings | None = None,
     *,
+    parts: bool | None = None,
     replace: bool = False,
     allow_loss: bool = False,
     discard: bool = False,
@@ -195,14 +196,18 @@ def build_gallery(
 ) -> BuildReport[Any]:
     """Build a gallery of `photos` in `out`, or update it; an interrupted build resumes.
 
+    With `parts`, the dishes of photos of several are found by themselves too; None keeps it as it
+    is. A gallery on Milvus has none.
     `replace` allows photos from another place than the gallery's, `allow_loss` dropping more than
     half of its photos, `discard` starting over if its manifest cannot be read, `empty` a gallery
-    without photos. Raises DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
+    without photos. Raises DatasetError, ArtifactError, StorageError, EngineError or DiskFullError;
+    NoHeatMapError for parts by a Model without a feature map.
     """
     consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard, empty=empty)
     settings = settings or load_settings()
     engine = engine_at(out, settings)
-    report = engine.build(photo_source(photos, settings, empty=empty), consent=consent, quiet=quiet)
+    source = photo_source(photos, settings, empty=empty)
+    report = engine.build(source, parts=parts, consent=consent, quiet=quiet)
     now = calibrate_plates(engine, report.manifest.calibration, settings, quiet=quiet)
     manifest = report.manifest.model_copy(update={"calibration": now})
     return dataclasses.replace(report, manifest=manifest)

@@ -150,7 +150,7 @@ class Manifest(BaseModel):
                 continue
             try:
                 fault = record.fault(folder / name, contents=contents)
-            except FileNotFoundError:  # gone while it was looked at: another took its place
+            except FileNotFoundError:  # pragma: no cover - another took its place meanwhile
                 fault = "is missing"
             except OSError as error:
                 fault = f"cannot be read: {error.strerror}"

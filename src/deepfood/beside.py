@@ -36,7 +36,7 @@ def beside(path: Path) -> Iterator[Path]:
         yield new
     finally:
         new.unlink(missing_ok=True)
-        if handle is not None:
+        if handle is not None:  # pragma: no branch - Windows
             os.close(handle)
 
 
@@ -50,14 +50,14 @@ def _created(path: Path) -> tuple[Path, int | None]:
             return new, None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody took it for abandoned before it was locked
-            os.close(handle)
-            continue
+            own = os.fstat(handle).st_nlink > 0
+        except BlockingIOError:  # pragma: no cover - another process at this very moment
+            own = False
         except OSError:  # a file system without locks: nobody else gets one there either
+            own = True
+        if own:  # pragma: no branch - else somebody took it for abandoned before it was locked
             return new, handle
-        if os.fstat(handle).st_nlink:  # else as above
-            return new, handle
-        os.close(handle)
+        os.close(handle)  # pragma: no cover
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     hnsw_ef_construction: Annotated[int, Field(ge=8, le=10_000)] = 140
     hnsw_ef_search: Annotated[int, Field(ge=1, le=10_000)] = 200
     storage: Literal["f32", "f16", "i8"] = "f32"
+    parts_storage: Literal["f16", "i8"] = "i8"
 
     # Galleries on Milvus
     milvus_token: str = ""
@@ -128,6 +129,9 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     query_url_hosts: Annotated[str, Field(pattern=_URL_HOSTS)] = ""
     cursor_key: str = ""
+    feedback: bool = False
+    feedback_votes: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    feedback_photos_bytes: Annotated[int, Field(ge=0)] = 0
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -360,7 +364,7 @@ def available_cores() -> int:
     """Processor cores this process may run on (containers and `taskset` included)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return os.cpu_count() or 1  # pragma: no cover - macOS and Windows
 
 
 #: What a container may use, in the two versions of Linux's control groups.
@@ -372,7 +376,7 @@ _MEMORY = 4 * 2**30
 def available_memory() -> int:
     """Bytes of memory this process may use: the machine's, or less in a container."""
     memory = _MEMORY
-    if hasattr(os, "sysconf"):
+    if hasattr(os, "sysconf"):  # pragma: no branch - Windows
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in _MEMORY_LIMITS:
         try:

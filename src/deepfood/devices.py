@@ -49,7 +49,7 @@ def choose_device(wanted: Device, runtime: str, precision: str) -> str:
     if precision == "bf16":
         raise SettingError(f"precision bf16 is for processors: device {wanted} computes in f32")
     {"cuda": _check_cuda, "coreml": _check_coreml, "openvino-gpu": _check_openvino}[wanted]()
-    return wanted
+    return wanted  # pragma: no cover - an accelerator
 
 
 def prepare(device: str) -> None:
@@ -80,7 +80,7 @@ def _check_cuda() -> None:
         )
     if not _installed("onnxruntime-gpu"):
         raise missing_extra("device cuda: ONNX Runtime for CUDA is not installed", "cuda")
-    if _CUDA not in runtimes.onnxruntime().get_available_providers():
+    if _CUDA not in runtimes.onnxruntime().get_available_providers():  # pragma: no branch - a GPU
         raise SettingError(
             "device cuda: the package onnxruntime, which is for processors, has taken the place of "
             "onnxruntime-gpu: uninstall both, and install onnxruntime-gpu again"
@@ -91,9 +91,9 @@ def _check_coreml() -> None:
     there = platform.system() == "Darwin"
     try:
         there = there and _COREML in runtimes.onnxruntime().get_available_providers()
-    except ImportError:
+    except ImportError:  # pragma: no cover - a Mac
         raise missing_extra("device coreml: ONNX Runtime is not installed", "onnxruntime") from None
-    if not there:
+    if not there:  # pragma: no branch - a Mac
         raise SettingError("device coreml: only a Mac has it: set device to cpu or auto")
 
 
@@ -102,7 +102,7 @@ def _check_openvino() -> None:
         found: Any = runtimes.openvino().Core().available_devices
     except ImportError:
         raise missing_extra("device openvino-gpu: OpenVINO is not installed") from None
-    if not any(name.startswith("GPU") for name in found):
+    if not any(name.startswith("GPU") for name in found):  # pragma: no branch - an Intel GPU
         raise SettingError(
             f"device openvino-gpu: OpenVINO finds no Intel GPU with a driver, but only "
             f"{', '.join(found)}: set device to cpu or auto"
@@ -123,7 +123,9 @@ def _nvidia_gpus() -> int:
     for name in _NVIDIA_DRIVERS:
         try:
             driver = ctypes.CDLL(name)
-            if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            if (  # pragma: no cover - an NVIDIA GPU
+                driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+            ):
                 return count.value
         except (OSError, AttributeError):
             continue

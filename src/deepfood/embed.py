@@ -233,18 +233,26 @@ def _start_openvino(
 
 def openvino_graph(core: Any, model: Model, photos: int = 1) -> Any:
     """The network, uint8 [photos, size, size, 3] to float32 [photos, dimension]."""
-    ov = runtimes.openvino()
     preprocess = model.manifest.preprocess
     network = core.read_model(model.onnx)
     network.reshape([photos, 3, preprocess.size, preprocess.size])
-    # Normalisation and layout go into the graph: callers hand over plain uint8 pixels.
+    return of_pixels(network, preprocess)
+
+
+def of_pixels(network: Any, preprocess: Preprocess) -> Any:
+    """A network of OpenVINO with uint8 pixels [n, height, width, 3] in and float32 out.
+
+    It took normalised pixels [n, 3, height, width].
+    """
+    ov = runtimes.openvino()
     steps = ov.preprocess.PrePostProcessor(network)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().model().set_layout(ov.Layout("NCHW"))
     steps.input().preprocess().convert_element_type(ov.Type.f32).mean(
         [255 * value for value in preprocess.mean]
     ).scale([255 * value for value in preprocess.std])
-    steps.output().tensor().set_element_type(ov.Type.f32)
+    for place in range(len(network.outputs)):
+        steps.output(place).tensor().set_element_type(ov.Type.f32)
     return steps.build()
 
 

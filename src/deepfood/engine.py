@@ -18,14 +18,12 @@ def engine_at(place: Place | str | os.PathLike[str], settings: Settings) -> Engi
     Raises SettingError for a place that is none, or MissingExtraError where Milvus needs pymilvus.
     """
     place = Place.parse(place)
-    match place.kind:
-        case "folder":
-            return LocalEngine(Path(place.text), settings)
-        case "release":
-            return ReleaseEngine(place.text, settings)
-        case "milvus":
-            try:
-                from deepfood.milvus.engine import MilvusEngine
-            except ImportError as error:
-                raise missing_extra("galleries on Milvus need pymilvus", "milvus") from error
-            return MilvusEngine(MilvusAddress.parse(place.text), settings)
+    if place.kind == "folder":
+        return LocalEngine(Path(place.text), settings)
+    if place.kind == "release":
+        return ReleaseEngine(place.text, settings)
+    try:
+        from deepfood.milvus.engine import MilvusEngine
+    except ImportError as error:
+        raise missing_extra("galleries on Milvus need pymilvus", "milvus") from error
+    return MilvusEngine(MilvusAddress.parse(place.text), settings)

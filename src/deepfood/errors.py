@@ -87,9 +87,11 @@ __all__ = [
     "StorageMissingError",
     "TrainingError",
     "UndeclaredError",
+    "in_one_line",
     "nearest",
     "raising_disk_full",
     "system_error_text",
+    "unusable_database",
 ]
 
 
@@ -214,6 +216,41 @@ def _is_no_space(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return True
     return any(text in str(error) for text in _NO_SPACE_TEXTS)
+
+
+#: Codes of SQLite for a file that this user may not read, or that the disk cannot deliver.
+_NOT_OURS = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+    }
+)
+
+
+def unusable_database(
+    path: Path, error: sqlite3.DatabaseError, damage: str, way_out: str
+) -> ArtifactError:
+    """The error for a file that SQLite cannot use; `damage` and `way_out` are for a damaged one.
+
+    ArtifactCorruptError, but not for a file that this user may not read: it may be intact.
+    """
+    why = in_one_line(error)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ArtifactBusyError(f"another process is writing {path} ({why}): try again")
+    if code in _NOT_OURS:
+        return ArtifactError(
+            f"{path} cannot be opened ({why}): is it yours to read and write, "
+            "and may so many files be open (ulimit -n)?"
+        )
+    return ArtifactCorruptError(f"{path} {damage} ({why}): {way_out}")
+
+
+def in_one_line(error: sqlite3.Error) -> str:
+    """The message of an error in one line: those about a damaged schema quote its SQL."""
+    return " ".join(str(error).split())
 
 
 _WAYS_OUT = {

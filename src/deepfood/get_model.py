@@ -82,7 +82,7 @@ class Offer:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     path.hardlink_to(folder / own)
-                except OSError:  # a file system without links
+                except OSError:  # pragma: no cover - a file system without links
                     shutil.copyfile(folder / own, path)
             yield Path(scratch)
 

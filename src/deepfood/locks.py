@@ -21,7 +21,6 @@ if sys.platform != "win32":
 
 _POLL_S = 0.02
 _HELD_BY_OTHERS = {errno.EAGAIN, errno.EACCES}
-_NO_FLOCK_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
@@ -58,10 +57,8 @@ def _try(path: Path) -> Callable[[], object] | None:
         # A file that was removed between the two calls is locked by nobody else any more.
         taken = os.fstat(handle).st_nlink > 0
     except OSError as error:
-        if error.errno in _NO_FLOCK_HERE:
+        if error.errno not in _HELD_BY_OTHERS:  # a file system without flock
             return _try_filelock(path)
-        if error.errno not in _HELD_BY_OTHERS:
-            raise
     finally:
         if not taken:
             os.close(handle)

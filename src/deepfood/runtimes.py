@@ -60,7 +60,7 @@ def openvino_precision(core: Any, wanted: str) -> str:
     `core` is an `openvino.Core`, `wanted` the setting. Raises SettingError.
     """
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if wanted == "bf16" and not has_bf16:
+    if wanted == "bf16" and not has_bf16:  # pragma: no cover - as the processor is
         raise SettingError("precision bf16: this processor has neither AMX nor AVX512-BF16")
     return "bf16" if has_bf16 and wanted != "f32" else "f32"
 

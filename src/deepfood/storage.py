@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 S3 = "s3://"
 
+#: http(s) and a host, perhaps with a port and a path; obstore panics at others.
+_ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?(/\S*)?")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 #: Seconds until the keys of a profile are read again, as they may be renewed.
 _PROFILE_S = 300
@@ -243,6 +245,11 @@ class Bucket:
 
 def _s3_store(name: str, prefix: str, s3: S3Options) -> S3Store:
     endpoint = s3.endpoint or aws_endpoint()
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        raise SettingError(
+            f"the S3 server {endpoint!r} is not an address that begins with http:// or https://: "
+            "set s3_endpoint, or AWS_ENDPOINT_URL"
+        )
     limit = timedelta(seconds=s3.timeout_s)
     client: ClientConfig = {
         "timeout": timedelta(seconds=_WHOLE_REQUEST_S),

@@ -46,7 +46,7 @@ def way_out(text: str, remote: bool) -> str:
     if "BadScheme" in text:
         return "plain http is used only for an endpoint that says http://: set s3_endpoint"
     if "invalid path" in text:
-        return "an object's key has a control character, or an empty part: rename or delete it"
+        return "an object's key has a control character or an odd part (//, . or ..): rename it"
     if "TimedOut" in text or "timed out" in text:
         return "the server does not answer in time (s3_timeout_s, s3_retry_s): try again later"
     for word, why in (

@@ -1,4 +1,4 @@
-"""The part of the public Python API that trains: `adapt` and `train` as functions."""
+"""The part of the public Python API that trains: `adapt`, `learn` and `train` as functions."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from deepfood.api import Photos, PlaceLike, open_embedder, photo_source
 from deepfood.config import Settings, available_cores, load_settings
 from deepfood.data.splits import split_photos
+from deepfood.engine import engine_at
 from deepfood.errors import SettingError
 from deepfood.extras import missing_extra
 from deepfood.photo import Limits
+from deepfood.place import Place
+from deepfood.serve.fit_plates import calibrate_plates
 
 if TYPE_CHECKING:
     from deepfood.train.adapt import AdaptReport
+    from deepfood.train.learn import LearnReport
     from deepfood.train.recipe import Recipe
     from deepfood.train.run import Trained
 
@@ -52,6 +56,43 @@ def adapt_model(
         even_if_worse=even_if_worse,
         quiet=quiet,
     )
+
+
+def learn_gallery(
+    gallery: PlaceLike,
+    settings: Settings | None = None,
+    *,
+    seed: int = 0,
+    val_share: float = 0.2,
+    compare: bool = False,
+    even_if_worse: bool = False,
+    quiet: bool = True,
+) -> "LearnReport":
+    """Fit a head to the labels and the feedback of a gallery in a folder, and renew it with that.
+
+    The generation before is kept for `deepfood rollback`. Without `even_if_worse`, the gallery
+    stays as it is where the head is not certainly better on the photos and votes that are held out,
+    `val_share` of them: the report's `refused` gives the reason. `compare` only judges. Raises
+    DatasetError where there are no votes or too few labels, SettingError for a gallery that is not
+    in a folder, ArtifactError or MissingExtraError.
+    """
+    with _train_extra("learn"):
+        from deepfood.train.learn import learn
+    settings = settings or load_settings()
+    folder = Place.parse(gallery).expect_folder()
+    report = learn(
+        folder,
+        seed=seed,
+        val_share=val_share,
+        compare=compare,
+        even_if_worse=even_if_worse,
+        threads=available_cores(),
+        quiet=quiet,
+    )
+    if report.renewed:
+        engine = engine_at(folder, settings)
+        calibrate_plates(engine, report.renewed.manifest.calibration, settings, quiet=quiet)
+    return report
 
 
 class RecipeChanges(TypedDict, total=False):

@@ -354,7 +354,11 @@ def ifood(kitchen: Kitchen, tmp_path: Path) -> Path:
 
 
 def test_a_submission_has_three_guesses_for_every_test_photo(
-    kitchen: Kitchen, evaluate: Evaluate, ifood: Path, tmp_path: Path
+    kitchen: Kitchen,
+    evaluate: Evaluate,
+    ifood: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     build(ifood, tmp_path / "gallery", kitchen.fine)
     out = tmp_path / "submission.csv"
@@ -365,6 +369,13 @@ def test_a_submission_has_three_guesses_for_every_test_photo(
         "unreadable": ["test_set/test_000003.jpg"],
     }
     head, *lines = out.read_text().splitlines()
+    capsys.readouterr()
+    asked = ("evaluate", tmp_path / "gallery", ifood, "--submission", out, "--model", kitchen.fine)
+    assert run_here(*asked) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 4 photos, three guesses each",
+        "1 of them cannot be read and got the gallery's commonest labels",
+    ]
     assert head == "img_name,label"
     guesses = dict(line.split(",") for line in lines)
     assert list(guesses) == [f"test_{number:06}.jpg" for number in range(4)]

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deepfood.cli.memory import too_little_memory
+
 pytestmark = pytest.mark.slow
 
 PLENTY_MB = 8_000
@@ -55,6 +57,11 @@ def test_with_enough_a_command_does_and_says_what_it_does_without_a_limit(
     assert "gallery" in done.stdout
     wrong = run(PLENTY_MB, "info", tmp_path / "nothing")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+def test_where_no_limit_is_set_none_is_named() -> None:
+    said = str(too_little_memory("an array of 9 GB"))
+    assert said == "there is too little memory: an array of 9 GB"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

@@ -65,6 +65,7 @@ OPTIONS = {
     "compare": "against another Model or gallery, without a change",
     "repair": "mend what is found",
     "forget": "delete the generation before",
+    "prune": "delete what is older",
     "remove": "take a deployment away",
     "apply": "do it, in place of a dry run",
     "dry-run": "say what would be done",
@@ -84,6 +85,8 @@ OPTIONS = {
     "annoy-trees": "trees of an annoy index",
     "annoy-search-k": "nodes that annoy visits",
     "storage": "number format of stored vectors",
+    "parts": "dishes of photos of several have vectors of their own",
+    "parts-storage": "number format of these",
     "engine": "where photos are embedded",
     "host": "address to serve on",
     "port": "port to serve on",
@@ -219,6 +222,11 @@ def test_a_label_is_asked_for_in_the_same_words_everywhere(document: dict[str, A
         assert set(inspect.signature(one).parameters) - {"self"} == fields["application/json"]
 
 
+def test_feedback_is_given_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
+    fields = bodies(document, "/api/v1/feedback")["application/json"]
+    assert fields == set(inspect.signature(Client.feedback).parameters) - {"self"}
+
+
 def test_photos_are_described_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
     added = bodies(document, "/api/v1/photos")
     assert added["application/json"] == added["multipart/form-data"]
@@ -248,10 +256,11 @@ def test_settings_that_are_options_have_the_settings_names() -> None:
     """`build` and `serve` change settings for one run: but for where things are, nothing else."""
     known = set(Settings.model_fields)
     places = {"photos", "out", "json"}
+    wishes = {"parts", "no_parts"}  # the gallery remembers it
     consent = {"replace", "allow_loss", "discard", "empty"}
     for name in ("build", "serve"):
         options = {one.replace("-", "_") for one in options_of(dict(commands())[name])}
-        assert options - places - consent <= known
+        assert options - places - wishes - consent <= known
 
 
 def test_deepfood_itself_says_which_paths_cannot_be_used() -> None:

@@ -4,6 +4,7 @@ import time
 import unicodedata
 from pathlib import Path
 
+import boto3
 import pytest
 
 from deepfood.data.bucket import BucketRoot
@@ -185,6 +186,30 @@ def test_what_is_kept_is_read_again_from_here_while_it_is_whole(
     there.write("a.jpg", jpeg(2))
     assert read(open_root(s3_bucket).kept_in(tmp_path / "kept"), "a.jpg") == jpeg(2)
     assert Folder(tmp_path).kept_in(tmp_path / "kept") == Folder(tmp_path)
+
+
+def test_what_marks_a_folder_is_not_passed_over(s3_bucket: str) -> None:
+    for name in ("pie/1.jpg", ".hid/1.jpg", ".hid/2.jpg", "notes"):
+        bucket(s3_bucket).write(name, jpeg(1))
+    client = boto3.client("s3", endpoint_url=s3().endpoint, region_name="us-east-1")
+    for name in ("pie/", "v1.2/", ".hid/"):  # as consoles make an empty folder
+        client.put_object(Bucket=s3_bucket.removeprefix("s3://"), Key=name)
+    source = list_photos(s3_bucket, s3())
+    assert [photo.file for photo in source.files] == ["pie/1.jpg"]
+    passed_over = {one.reason: one.examples for one in source.passed_over}
+    assert passed_over == {"hidden": (".hid",), "files without an ending": ("notes",)}
+
+
+def test_a_bucket_is_not_listed_where_its_photos_are_known(s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    there.write("pie/1.jpg", jpeg(1))
+    known = open_root(s3_bucket).knowing({"pie/1.jpg": (1, 2)})
+    there.write("pie/2.jpg", jpeg(2))
+    assert known.names("pie") == ["1.jpg"]
+    assert read(known, "pie/1.jpg") == jpeg(1)
+    assert known.head("pie/1.jpg", 3) == jpeg(1)[:3]
+    with pytest.raises(PhotoMissingError, match="there is no such object"):
+        known.head("pie/3.jpg", 1)
 
 
 def test_splits_of_photos_in_a_bucket(s3_bucket: str) -> None:

@@ -438,6 +438,36 @@ def test_npm_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     one_line(caught, f"npm ({broken}) does not start", "install Node.js again")
 
 
+@pytest.mark.parametrize(
+    ("script", "error", "told"),
+    [
+        ("exit 0", DownloadError, "without an error, but wrote no tarball: update npm"),
+        ("echo ' out of luck\nmore' >&2; exit 3", DownloadError, "1.0.0: out of luck; check"),
+        ("echo '[]'; exit 3", DownloadError, "1.0.0: it gave no reason; check"),
+        (
+            """echo '{"error": {"code": "ENOSPC", "summary": "write"}}'; exit 228""",
+            DiskFullError,
+            "no space left on the disk of ",
+        ),
+    ],
+)
+def test_other_versions_of_npm(
+    script: str,
+    error: type[Exception],
+    told: str,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = publish(registry)["pictures"]
+    (tmp_path / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(error) as caught:
+        fetch(package, ANYTHING, tmp_path, timeout_s=60)
+    one_line(caught, told)
+
+
 @pytest.mark.parametrize("kind", ["folder", "folder with photos.csv", "file"])
 def test_something_else_in_the_way_is_left_alone(kind: str, tmp_path: Path) -> None:
     to = tmp_path / "mine"

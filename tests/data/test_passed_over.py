@@ -128,6 +128,16 @@ def test_a_folder_that_may_not_be_read_costs_no_other(tmp_path: Path) -> None:
             said = as_nobody(tmp_path / named)
             assert said.startswith("refused: ")
             assert "cannot be read: Permission denied" in said
+        touch(tmp_path, "shut/ifood/train_set/1.jpg", "shut/ifood/val_set/2.jpg")
+        ifood = (tmp_path / "shut" / "ifood").rename(tmp_path / "ifood")
+        (ifood / "train_labels.csv").write_text("img_name,label\n1.jpg,0\n")
+        (ifood / "train_set").chmod(0)  # its tables name what is in there
+        said = as_nobody(ifood)
+        assert said == f"refused: {ifood / 'train_set'} cannot be read: Permission denied"
+        (tmp_path / "shut").chmod(0o711)  # may be entered, and not listed
+        said = as_nobody(tmp_path / "shut" / "nothing")
+        assert said.endswith(f"; there is only {tmp_path / 'shut'}; check its name")
+        (tmp_path / "shut").chmod(0)
         (tmp_path / "named.csv").write_text("photo\nshut/2.jpg\na/1.jpg\n")
         said = as_nobody(tmp_path / "named.csv")
         assert said.endswith("\nshut/2.jpg the file cannot be read: Permission denied")

@@ -202,6 +202,17 @@ def test_food_101(below: str, tmp_path: Path) -> None:
     assert list_photos(tmp_path).root == Folder(root.resolve())
 
 
+def test_a_photo_that_a_list_has_twice_is_one(tmp_path: Path) -> None:
+    food101 = lay_out(tmp_path / "1", "images/pie/1.jpg", **FOOD101)
+    once = listed(food101)
+    with (food101 / "meta" / "train.txt").open("a") as train:
+        train.write("pie/1\n")
+    assert listed(food101) == once
+    again = IFOOD["train_labels__csv"] + "gone.jpg,01\n"
+    lay_out(tmp_path / "2", *ifood_photos(), **{**IFOOD, "train_labels__csv": again})
+    assert listed(tmp_path / "2") == IFOOD_LISTED
+
+
 @pytest.mark.parametrize("line", ["pie", "../1", "a/b/c", "/1", "pie/", "pie/..", "a\\b/1"])
 def test_food_101_with_a_line_that_is_no_pair(line: str, tmp_path: Path) -> None:
     lay_out(tmp_path, "images/pie/1.jpg", meta___train__txt=f"pie/1\n{line}\n", meta___test__txt="")
@@ -313,13 +324,19 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "x.txt").touch()
     assert "neither a folder nor a .csv" in refused(tmp_path / "x.txt")
     assert "no photos in" in refused(tmp_path)
+    assert "cannot be read: File name too long" in refused(tmp_path / ("x" * 300))
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert f"{tmp_path / 'pipe.csv'} is neither a folder nor a file" in refused(
+        tmp_path / "pipe.csv"
+    )
 
 
 def test_paths_that_no_system_has_are_no_photos(tmp_path: Path) -> None:
     """A NUL, a name that is too long, and a loop of links."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     root = Folder(tmp_path)
-    for file in ("a\0b.jpg", "loop/a.jpg", "x" * 300 + ".jpg"):
+    for file in ("a\0b.jpg", "a\0b/c.jpg", "loop/a.jpg", "x" * 300 + ".jpg"):
+        assert root.inside(str(tmp_path / file)) == file
         with pytest.raises(PhotoError):
             root.read(file, lambda size: None)
         assert root.names(file) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from moto.cloudformation.models import CloudFormationBackend, cloudformation_backends
 from moto.server import ThreadedMotoServer
@@ -40,8 +41,6 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def account(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx
-
     httpx.post(f"{moto}/moto-api/reset")
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
@@ -238,6 +237,24 @@ def test_no_credentials_and_no_aws_are_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     with pytest.raises(DeployError, match=r"[Cc]redentials"):
         deploy(deployment)
+
+
+def test_refused_credentials_are_one_line(moto: str) -> None:
+    httpx.post(f"{moto}/moto-api/reset-auth", content=b"0")  # from now on it checks them
+    try:
+        with pytest.raises(DeployError, match="InvalidClientTokenId") as caught:
+            deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
+    finally:
+        httpx.post(f"{moto}/moto-api/reset-auth", content=b"inf")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stack_that_takes_too_long_is_left_to_the_console(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aws, "_LIMIT_S", 0)
+    with pytest.raises(DeployError, match=r"not finished within 0 minutes: see the AWS console"):
+        deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
 
 
 def test_the_command_does_it_only_when_told_to() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from deepfood.artifacts import MANIFEST
 from deepfood.config import load_settings
+from deepfood.engine import engine_at
 from deepfood.evaluate import tuning
 from deepfood.evaluate.tuning import DECISIVE, TRIED
 from deepfood.local.manifest import LocalManifest
@@ -104,7 +105,7 @@ def test_a_gallery_that_is_no_better_averaged_stays_as_it_is(
     assert manifests(out) == before
     # One that was tuned is not any longer: it is judged as it would be without.
     how = tuning.tune(Place.parse(str(out)), load_settings(), compare=True).verdict
-    engine = tuning.engine_at(out, load_settings())
+    engine = engine_at(out, load_settings())
     engine.tune(how, engine.own_model(), 1, quiet=True)
     assert LocalManifest.read(out).tuned
     assert not json.loads(said(capsys, "tune", out, "--json"))["tuned"]

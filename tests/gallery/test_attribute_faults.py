@@ -9,9 +9,11 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.browse import Selected, Sort
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.values import type_of
+from deepfood.gallery.written import parse_words
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.attribute_faults import attribute_faults
@@ -202,3 +204,50 @@ def test_what_damage_has_made_no_number_of_is_a_fault_and_no_crash(number: objec
         db.execute("INSERT INTO attribute_values VALUES (?, 1, ?, 1)", (number, number))
         faults = list(attribute_faults(Attributes(db, threading.RLock())))
     assert len(faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "altered"), [("allergens", "[]"), ("cuisine", "no JSON")], ids=["keys", "no JSON"]
+)
+def test_who_edits_or_removes_a_photo_with_altered_values_leaves_none_behind(
+    name: str, altered: str, gallery: Path, embedder: Embedder
+) -> None:
+    alter(gallery, VALUE.format(value=altered, name=name))
+    with LocalWriter.open(gallery) as writer:
+        writer.update("plate-00000.jpg", label="broth")
+    with (
+        LocalGallery.open(gallery) as opened,
+        pytest.raises(ArtifactCorruptError, match=r"attributes of row 0 .*--repair"),
+    ):
+        opened.find_written(parse_words("broth"), 9)
+    assert f"the attribute {name} of row 0 is altered" in gallery_problems(gallery, quiet=True)
+    with LocalWriter.open(gallery) as writer:
+        writer.remove(["plate-00000.jpg"])
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert passing(gallery, embedder, 'NOT allergens HAS "peanut"') == {"plate-00001.jpg"}
+
+
+def test_a_lost_table_is_told_by_who_asks_for_its_values(gallery: Path, embedder: Embedder) -> None:
+    with closing(
+        sqlite3.connect(LocalManifest.read(gallery).folder(gallery) / "catalogue.sqlite")
+    ) as db:
+        db.execute("DROP TABLE attribute_keys")
+    with pytest.raises(ArtifactCorruptError, match=r"no such table: attribute_keys.*--repair"):
+        passing(gallery, embedder, "price < 10")
+
+
+def test_masks_and_orders_that_are_too_large_to_keep_are_made_each_time(
+    gallery: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen() -> list[object]:
+        with LocalGallery.open(gallery) as opened:
+            return [
+                opened.facets(Selected(), 9),
+                *(opened.browse(Selected(), Sort.parse(by), 9) for by in ("name", "price")),
+                *(passing(gallery, embedder, where) for where in ("price < 10", "vegan = true")),
+            ]
+
+    kept = seen()
+    for module in ("columns", "groups"):
+        monkeypatch.setattr(f"deepfood.local.{module}._CACHE_BYTES", 0)
+    assert seen() == kept

@@ -368,3 +368,11 @@ def test_folding_is_stable_and_ignores_case(text: str) -> None:
     assert folded(once) == once
     assert folded(f"  {text}\t") == once
     assert folded(text.casefold()) == once
+
+
+def test_a_name_in_a_spelling_of_its_own_may_mean_several_photos() -> None:
+    one, other = "\u00e9-e\u0301.jpg", "e\u0301-\u00e9.jpg"
+    photos = NamedPhotos([(1, "a" * 64, one), (2, "b" * 64, other)], Folder(Path("/photos")))
+    assert photos.find("file", one) == 1
+    with pytest.raises(DatasetError, match=f"2 photos are called .*: {'a' * 20}, {'b' * 20}"):
+        photos.find("file", "\u00e9-\u00e9.jpg")

@@ -9,7 +9,8 @@ from deepfood.gallery.averaging import Averaging
 def unit(rng: np.random.Generator, count: int, dimension: int = 12) -> np.ndarray:
     vectors = rng.normal(size=(count, dimension)).astype(np.float32)
     vectors[:, 0] += 2
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, np.float32)
 
 
 def by_hand(scores: np.ndarray, vectors: np.ndarray, how: Averaging) -> list[float]:

@@ -15,6 +15,7 @@ from deepfood.engine import engine_at
 from deepfood.errors import ArtifactBusyError, PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import Selected, Sort
 from deepfood.gallery.declared import Definition
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
@@ -23,7 +24,7 @@ from deepfood.local.checkpoints import checkpoints, fold_of
 from deepfood.local.connections import unusable
 from deepfood.local.journal import Journal
 from deepfood.local.reindex import reindex
-from deepfood.local.renew import reembed
+from deepfood.local.renew import only_renewal, reembed
 from deepfood.local.store import CATALOGUE
 from deepfood.local.verify import gallery_problems
 from deepfood.locks import held
@@ -247,7 +248,7 @@ def test_what_looks_after_a_gallery_writes_index_and_checkpoints(
 ) -> None:
     engine, journal = engine_at(gallery, Settings()), Journal(gallery)
     with LocalGallery.open(gallery) as opened:
-        engine.look_after(opened, embedder.model)
+        engine.look_after(opened, PartEmbedder(embedder))
         assert LocalManifest.read(gallery).covered == 4, "one photo is no long tail"
         assert checkpoints(journal) == []
 
@@ -256,7 +257,7 @@ def test_what_looks_after_a_gallery_writes_index_and_checkpoints(
         for label in ("broth", "stew", "soup"):
             with LocalWriter.open(gallery) as writer:
                 writer.update("plate-00001.jpg", label=label)
-            engine.look_after(opened, embedder.model)
+            engine.look_after(opened, PartEmbedder(embedder))
         assert opened.follow().manifest.covered == 5
     newest, oldest = checkpoints(journal)[::-1]
     assert [newest.name, oldest.name] == [f"checkpoint-{n:012d}.jsonl" for n in (5, 4)]
@@ -267,6 +268,18 @@ def test_what_looks_after_a_gallery_writes_index_and_checkpoints(
     assert said == [f"the checkpoint {newest.name}: {newest} is damaged: it is of another record"]
     assert fold_of(journal)[sha256(jpeg(1))].label == "soup", "from the earlier one"
     assert engine.compact(quiet=True).count == 5
+
+    monkeypatch.setattr("deepfood.local.renew.LEAST_HOLES", 1)
+    with LocalWriter.open(gallery) as writer:
+        writer.remove([photo_id(seed) for seed in (0, 2, 3, 4)])
+    generation = LocalManifest.read(gallery).generation
+    with LocalGallery.open(gallery) as opened:
+        with only_renewal(gallery):
+            engine.look_after(opened, PartEmbedder(embedder))
+            assert LocalManifest.read(gallery).generation == generation, "somebody is at it"
+        engine.look_after(opened, PartEmbedder(embedder))
+        assert LocalManifest.read(gallery).generation == generation + 1
+        assert len(opened.follow().alive) == opened.count == 1
     assert fold_of(journal)[sha256(jpeg(1))].label == "soup"
 
 

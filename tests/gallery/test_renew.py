@@ -1,13 +1,15 @@
 """Another Model, back again, and without holes: beside the living gallery, and losing nothing."""
 
 import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deepfood.data.photos import list_photos
+from deepfood.data.photos import PhotoSource, list_photos
+from deepfood.data.root import Folder
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactBusyError,
@@ -18,12 +20,16 @@ from deepfood.errors import (
 )
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.photo import Photo
+from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import type_of
 from deepfood.index import IndexSpec, Storage
 from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
+from deepfood.local.journal import Journal
 from deepfood.local.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.local.rollback import forget, rollback
+from deepfood.local.store import CATALOGUE
 from deepfood.local.verify import gallery_problems
 from deepfood.model import Model
 from plates import Counting, build, jpeg, tiny_embedder, write_dishes, write_photos
@@ -128,6 +134,54 @@ def test_what_was_changed_since_goes_back_and_forth(
     now = said(gallery)
     assert rollback(gallery, lambda model: new, quiet=True).made == 1
     assert said(gallery) == now
+    check(gallery, new)
+
+
+def test_what_was_added_dropped_and_taken_back_since_goes_back(
+    tmp_path: Path, old: Embedder
+) -> None:
+    """The generation before has a photo that was lost since, and then added."""
+    photos, gallery = write_photos(tmp_path / "photos", 4), tmp_path / "g"
+    build(photos, gallery, old)
+    lost = (photos / "plate-00003.jpg").rename(tmp_path / "lost.jpg")
+    build(photos, gallery, old)
+    add_photos(gallery, [lost], old, label="soup", quiet=True)
+    with LocalWriter.open(gallery) as writer:
+        writer.declare({"price": Definition("number"), "hot": Definition("boolean")})
+        writer.drop_attribute("hot")
+        writer.update("lost.jpg", attributes={"price": 5})
+        writer.update("plate-00001.jpg", label="wrong", attributes={"price": 4})
+        writer.undo(Journal(gallery).head().number)
+    now = [one for one in said(gallery) if isinstance(one, Photo)]
+    back = rollback(gallery, lambda model: pytest.fail("nothing is embedded"), quiet=True)
+    assert back.count == 4
+    assert [one for one in said(gallery) if isinstance(one, Photo)] == now
+    with LocalGallery.open(gallery) as opened:
+        assert {column.name for column in opened.columns()} == {"price"}
+        values = {one.file: opened.facts(one.id)[1] for one in opened.store.photos()}
+    assert {file: some for file, some in values.items() if some} == {"lost.jpg": {"price": 5}}
+    check(gallery, old)
+
+
+def test_a_gallery_without_photos_has_nothing_to_embed_again(
+    tmp_path: Path, old: Embedder, new: Embedder
+) -> None:
+    gallery = tmp_path / "g"
+    (tmp_path / "photos").mkdir()
+    build_gallery(
+        *(PhotoSource(Folder(tmp_path / "photos"), ()), gallery, old, IndexSpec()),
+        consent=Consent(empty=True),
+        quiet=True,
+    )
+    with pytest.raises(DatasetError, match="has no photos: build it, or add some"):
+        reembed(gallery, new, quiet=True)
+
+
+def test_begun_work_that_is_damaged_is_begun_anew(gallery: Path, new: Embedder) -> None:
+    assert reembed(gallery, new, swap=False, quiet=True).made == COUNT
+    with contextlib.closing(sqlite3.connect(gallery / RENEWING / CATALOGUE)) as db, db:
+        db.execute("UPDATE photos SET label = 'x' WHERE row = 3")
+    assert reembed(gallery, new, quiet=True).made == COUNT
     check(gallery, new)
 
 

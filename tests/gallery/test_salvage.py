@@ -16,6 +16,7 @@ from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_galle
 from deepfood.local.add import add_photos
 from deepfood.local.journal import JOURNAL, Journal
 from deepfood.local.manifest import LOST_FOUND
+from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.repair import repair
 from deepfood.local.store import CATALOGUE
 from deepfood.local.verify import gallery_problems
@@ -186,3 +187,73 @@ def test_each_damaged_journal_is_kept(gallery: Path, embedder: Embedder) -> None
         )
         assert next((gallery / LOST_FOUND / kept).glob("records*")).read_bytes() == damaged
     assert facts(gallery, 2) == (None, {"price": 5})
+
+
+def test_a_removal_that_was_taken_back_before_a_kill_is_taken_back_by_repair(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    with LocalWriter.open(gallery) as writer:
+        writer.remove(["plate-00003.jpg"])
+    journal = Journal(gallery)  # the writer was killed before the catalogue's commit
+    photos = [{"sha256": sha256(jpeg(3)), "said": "{}"}]
+    journal.append("restore", "a", {"photos": photos, "undoes": 4})
+    journal.close()
+    assert mend(gallery, embedder) == ["the journal is applied to the catalogue"]
+    assert build(tmp_path / "photos", gallery, embedder).count == 4
+    assert facts(gallery, 3) == (None, {})
+
+
+def test_an_added_photo_without_its_vector_is_not_taken_in_before_repair(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    """As after a power cut: the catalogue and the vectors are of before, the journal is not."""
+    inside, away = catalogue(gallery).parent, tmp_path / "before"
+    shutil.copytree(inside, away)
+    add(gallery, tmp_path, embedder)
+    shutil.rmtree(inside)
+    away.rename(inside)
+    with pytest.raises(
+        ArtifactCorruptError, match=r"lacks the 1 newest .* vectors of 1 .*--repair"
+    ):
+        LocalGallery.open(gallery)
+    assert mend(gallery, embedder) == ["the journal is applied to the catalogue"]
+    assert facts(gallery, 100) == ("soup", {})
+
+
+def test_a_photo_of_a_killed_writer_is_kept_while_the_catalogue_lacks_rows(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    """Its own row may be among them."""
+    add(gallery, tmp_path, embedder)
+    files = PhotoFiles(gallery)
+    files.begin([ADDED])
+    sql(gallery, "DELETE FROM photos WHERE row = 4")
+    with (
+        pytest.raises(ArtifactCorruptError, match="list of its rows"),
+        LocalWriter.open(gallery),
+    ):
+        pass
+    assert files.path(ADDED).read_bytes() == jpeg(100)
+    mend(gallery, embedder)
+    assert facts(gallery, 100) == ("soup", {})
+
+
+def test_rows_on_other_pages_than_the_damaged_one_are_used_again(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 60), tmp_path / "large"
+    build(photos, out, embedder)
+    with closing(sqlite3.connect(catalogue(out))) as db:
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'photos'")
+        ((size,),) = db.execute("PRAGMA page_size")
+    data = bytearray(catalogue(out).read_bytes())
+    inner = (root - 1) * size
+    assert data[inner] == 5, "it has pages below it"
+    first = inner + int.from_bytes(data[inner + 12 : inner + 14])
+    leaf = (int.from_bytes(data[first : first + 4]) - 1) * size
+    data[leaf : leaf + 12] = b"\xff" * 12
+    catalogue(out).write_bytes(data)
+    report = build(photos, out, embedder)
+    assert report.count == 60
+    assert 0 < report.embedded < 60
+    assert list(gallery_problems(out, quiet=True)) == []

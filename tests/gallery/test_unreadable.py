@@ -15,8 +15,12 @@ import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
 from deepfood.data.photos import list_photos
-from deepfood.errors import ArtifactError, DeepfoodError
+from deepfood.errors import ArtifactError, DeepfoodError, SettingError
+from deepfood.gallery.reports import Consent
 from deepfood.local import build_gallery
+from deepfood.local.npz import check_vectors_file
+from deepfood.local.reindex import reindex
+from deepfood.local.renew import reembed
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
 from plates import jpeg, sha256
@@ -143,6 +147,37 @@ def test_a_photo_that_may_not_be_read_is_embedded_once_it_may(whole: Whole, gall
         assert problem.endswith(": the file cannot be read: Permission denied")
     finally:
         photo.unlink()
+
+
+def test_a_gallery_that_may_not_be_written_stays_as_it_is(whole: Whole, gallery: Path) -> None:
+    gallery.chmod(0o555)
+    try:
+        with as_another_user(gallery):
+            for change in (reindex, lambda folder: reembed(folder, whole.other)):
+                with pytest.raises(
+                    ArtifactError, match=r"copy cannot be written: Permission denied"
+                ):
+                    change(gallery)
+            with pytest.raises(SettingError, match=f"{gallery} cannot be written"):
+                check_vectors_file(gallery / "vectors.npz")
+    finally:
+        gallery.chmod(0o755)
+    assert state_of(gallery) == whole.state
+
+
+def test_a_catalogue_that_may_not_be_read_is_given_up_if_told_so(
+    whole: Whole, gallery: Path
+) -> None:
+    (gallery / "generation-000002/catalogue.sqlite").chmod(0)
+    with as_another_user(gallery):
+        report = build_gallery(
+            *(list_photos(whole.root / "photos"), gallery, whole.embedder),
+            *(whole.spec, whole.storage),
+            consent=Consent(discard=True),
+            quiet=True,
+        )
+    assert report.embedded >= report.count
+    assert state_of(gallery) == whole.state
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "." in name or "*" in name])

@@ -1,6 +1,7 @@
 """Galleries made before there was a journal (manifest format 1) are brought to today's format."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from deepfood.artifacts import MANIFEST
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactFormatError
+from deepfood.errors import ArtifactError, ArtifactFormatError
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import REMOVED
 from deepfood.index import IndexSpec
@@ -227,12 +228,15 @@ def test_a_build_embeds_nothing_again(gallery: Path, tmp_path: Path, embedder: E
     assert {**after, "hits": sorted(after["hits"])} == {**before, "hits": sorted(before["hits"])}
 
 
+@pytest.mark.parametrize("linked", [False, True])
 def test_a_removed_file_that_is_away_stays_out_by_its_name(
-    gallery: Path, tmp_path: Path, embedder: Embedder
+    linked: bool, gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     as_earlier(gallery)
     away = tmp_path / "photos" / "plate-00006.jpg"
     away.rename(tmp_path / away.name)
+    if linked:  # out of the folder
+        away.symlink_to(tmp_path / away.name)
     first, _ = upgraded(gallery)
     assert first.startswith("plate-00006.jpg was removed, and is not below")
     (tmp_path / away.name).rename(away)
@@ -284,6 +288,13 @@ def test_the_generation_before_is_forgotten_in_a_line(gallery: Path) -> None:
     assert (manifest.before, manifest.generation) == (None, 8)
 
 
+def change_earlier(gallery: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(gallery / "generation-000001" / CATALOGUE)) as db, db:
+        db.create_function("crc", -1, crc)
+        for statement in statements:
+            assert db.execute(statement).rowcount > 0
+
+
 @pytest.mark.parametrize(
     ("sql", "line"),
     [
@@ -301,8 +312,7 @@ def test_what_was_altered_is_told_and_kept_aside(
 ) -> None:
     before = all_said(gallery)
     as_earlier(gallery)
-    with contextlib.closing(sqlite3.connect(gallery / "generation-000001" / CATALOGUE)) as db, db:
-        db.execute(sql)
+    change_earlier(gallery, sql)
     done, problems = repair(gallery, [embedder.model], lambda model: embedder, quiet=True)
     assert problems == []
     assert any(line in one for one in done), done
@@ -313,6 +323,120 @@ def test_what_was_altered_is_told_and_kept_aside(
     for photo in after["facts"].keys() - {sha256(jpeg(1))[:20]}:
         if "attribute_values" not in sql:
             assert after["facts"][photo] == before["facts"][photo]
+
+
+#: What is altered, what is told of it, and the attributes of which nothing is believed.
+LOST: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
+    "a removed row": (
+        ("INSERT INTO changes (row, kind) VALUES (3, 'remove')",),
+        ("row 3 was removed, and is there: it is taken out", "halal of row 3 is of no photo"),
+        set(),
+    ),
+    "a row that can be none": (
+        ("UPDATE photos SET sha256 = 'tea' WHERE row = 3",),
+        ("row 3 (plate-00003.jpg) is altered", "halal of row 3 is of no photo"),
+        set(),
+    ),
+    "a name that can be none": (
+        ("UPDATE attributes SET name = 'no\nname' WHERE name = 'price'",),
+        ("no\nname is altered: and cannot be read", "of row 2 has no definition, and is unknown"),
+        {"price"},
+    ),
+    "a definition and all its values": (
+        (
+            "UPDATE attributes SET safety = 1 WHERE name = 'price'",
+            "UPDATE attribute_values SET checksum = 1",
+        ),
+        ("attribute price is altered: it is one of safety now", "price of row 2 is altered"),
+        {"price", "halal", "allergens"},
+    ),
+    "a definition without values": (
+        (
+            "INSERT INTO attributes VALUES (9, 'hot', 'boolean', 0, 1)",
+            "INSERT INTO attributes VALUES (10, 'allergen', 'tea', 0, 1)",
+        ),
+        ("attribute hot is altered: it is one of safety now", "allergen is altered: and cannot"),
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_what_cannot_be_believed_is_told_and_all_else_kept(
+    what: str, gallery: Path, embedder: Embedder
+) -> None:
+    before = all_said(gallery)
+    as_earlier(gallery)
+    statements, lines, disbelieved = LOST[what]
+    change_earlier(gallery, *statements)
+    done, problems = repair(gallery, [embedder.model], lambda model: embedder, quiet=True)
+    assert problems == [] == list(gallery_problems(gallery, quiet=True))
+    for line in lines:
+        assert any(line in one for one in done), done
+    after = all_said(gallery)
+    taken_out = {sha256(jpeg(3))[:20]} if "row" in what else set()
+    assert after["facts"].keys() == before["facts"].keys() - taken_out
+    for photo, (about, values) in after["facts"].items():
+        known = {n: v for n, v in before["facts"][photo][1].items() if n not in disbelieved}
+        assert (about, values) == (before["facts"][photo][0], known)
+
+
+def test_a_gallery_of_which_nothing_was_said(tmp_path: Path, embedder: Embedder) -> None:
+    out = tmp_path / "bare"
+    build(write_photos(tmp_path / "photos", 2), out, embedder)
+    as_earlier(out)
+    assert upgraded(out) == ["the gallery has the current format: 2 photos as they were"]
+    assert [record.do for record in Journal(out).records()] == ["begin"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_vectors_and_index_are_shared_or_copied_or_made_again(
+    links: bool, gallery: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = all_said(gallery)
+    as_earlier(gallery)
+    if not links:  # as exFAT, which has none
+
+        def refuse(path: Path, target: Path) -> NoReturn:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        assert upgraded(gallery)
+    else:
+        (gallery / "generation-000001" / "vectors.f32").unlink()
+        done, problems = repair(gallery, [embedder.model], lambda model: embedder, quiet=True)
+        assert problems == []
+        assert any("is embedded again" in line for line in done)
+    assert all_said(gallery) == before
+
+
+@pytest.mark.parametrize("contents", [b"damaged\n", b""], ids=["damaged", "another"])
+def test_a_journal_that_is_in_the_way_is_kept(contents: bytes, gallery: Path) -> None:
+    as_earlier(gallery)
+    there = Journal(gallery)
+    there.append("begin", "a", {"format": 1})
+    there.append("drop", "a", {"attribute": "price"})
+    there.close()
+    ((_, path),) = there.segments()
+    path.write_bytes(contents or path.read_bytes())
+    kept = path.read_bytes()
+    first, _ = upgraded(gallery)
+    assert first == f"a journal that was there already is kept in {LOST_FOUND}/{JOURNAL}"
+    assert (gallery / LOST_FOUND / JOURNAL / path.name).read_bytes() == kept
+
+
+@pytest.mark.parametrize("contents", [None, b"", b"no database" * 400])
+def test_without_a_catalogue_nothing_is_upgraded(contents: bytes | None, gallery: Path) -> None:
+    as_earlier(gallery)
+    manifest = (gallery / MANIFEST).read_bytes()
+    for path in gallery.glob(f"generation-000001/{CATALOGUE}*"):
+        path.unlink()
+    if contents is not None:
+        (gallery / "generation-000001" / CATALOGUE).write_bytes(contents)
+    with pytest.raises(ArtifactError, match="build the gallery into another folder") as why:
+        repair(gallery, [], never, quiet=True)
+    assert "\n" not in str(why.value)
+    assert (gallery / MANIFEST).read_bytes() == manifest
 
 
 #: Upgrades copies of a gallery, each killed at a later call that changes files, until one is not.

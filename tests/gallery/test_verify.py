@@ -16,11 +16,12 @@ from deepfood.gallery.choose import BYTES_GONE
 from deepfood.gallery.photo import PHOTO_FIELDS, crc_of
 from deepfood.index import IndexSpec
 from deepfood.info import repair_gallery
-from deepfood.local import LocalGallery, LocalWriter
+from deepfood.local import LocalGallery, LocalWriter, gallery_model
 from deepfood.local.add import add_photos
+from deepfood.local.describe import describe
 from deepfood.local.verify import gallery_problems
 from deepfood.place import Place
-from plates import build, edit_manifest, jpeg, sha256, write_photos
+from plates import build, edit_manifest, jpeg, sha256, write_photos, write_tiny_model
 
 ADDED = sha256(jpeg(100))
 
@@ -245,6 +246,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not a photo of the gallery",
         r"kept in lost\+found",
     ),
+    "photo elsewhere": (
+        lambda g: (g / "photos" / ADDED[:2] / ADDED).rename(g / "photos" / "elsewhere"),
+        f"{ADDED[:20]}. is missing from the gallery",
+        "is back in its place",
+    ),
+    "another model": (
+        lambda g: write_tiny_model(next(g.glob("models/*")), pool=16),
+        "is a copy of another Model",
+        "Model is made",
+    ),
     "checkpoint": (
         lambda g: (g / "journal/checkpoint-000000000001.jsonl").write_bytes(b"{}\n"),
         "the checkpoint checkpoint-000000000001.jsonl: ",
@@ -332,6 +343,44 @@ def test_vectors_of_another_kind_of_storage_are_mended_too(
         )
 
 
+def test_a_gallery_without_its_model_wants_one_named(gallery: Path, tmp_path: Path) -> None:
+    flip(next(gallery.glob("models/*/*.onnx")), 9)
+    with pytest.raises(ArtifactCorruptError, match=r"cannot be used .* name the Model .* --model"):
+        gallery_model(gallery)
+    assert gallery_model(gallery, tmp_path / "model").manifest.name == "tiny"
+
+
+def test_a_model_is_no_gallery_to_repair(tmp_path: Path, embedder: Embedder) -> None:
+    with pytest.raises(ArtifactFormatError, match="is a model, and only galleries are mended"):
+        mend(embedder.model.folder)
+
+
+def test_what_is_kept_aside_keeps_what_was_kept_before(gallery: Path) -> None:
+    orphan = gallery / "photos" / ("0" * 64)
+    for contents in (b"one", b"two", b"three"):
+        orphan.write_bytes(contents)
+        assert mend(gallery)[1] == []
+    kept = [path.read_bytes() for path in sorted((gallery / "lost+found").iterdir())]
+    assert kept == [b"one", b"two", b"three"]
+
+
+def test_without_the_generation_before_nothing_is_known_to_be_gone(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    (tmp_path / "photos" / "plate-00003.jpg").unlink()
+    build(tmp_path / "photos", gallery, embedder)
+    assert describe(gallery)["gone"] == ["plate-00003.jpg"]
+    (gallery / "generation-000001/catalogue.sqlite").unlink()
+    assert describe(gallery)["gone"] == []
+
+
+def test_a_pulled_gallery_that_knows_no_place_reads_where_it_was_built(gallery: Path) -> None:
+    (gallery / "photos-at").touch()
+    with LocalGallery.open(gallery) as opened:
+        for seed in (0, 100):  # of the source, and in its own folder
+            assert opened.read(opened.photo(sha256(jpeg(seed))[:20])) == jpeg(seed)
+
+
 def test_without_the_model_no_vector_is_made_again(gallery: Path) -> None:
     flip(vectors(gallery), 3 * ROW)
     shutil.rmtree(gallery / "models")
@@ -400,13 +449,20 @@ def test_edits_of_an_absent_photo_are_restored(
         assert opened.photo(sha256(jpeg(3))[:20]).label == "broth"
 
 
-def test_a_photo_whose_copy_is_altered_is_not_removed(gallery: Path) -> None:
+def test_a_photo_whose_copy_is_altered_is_not_removed(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
     """Its copies are noted as removed, too."""
     sql(gallery, "UPDATE skipped SET reason = 'x'")
     with LocalWriter.open(gallery) as writer:
         with pytest.raises(ArtifactCorruptError, match=r"skipped file z-copy\.jpg .*--repair"):
             writer.remove(["plate-00001.jpg"])
         assert writer.remove(["plate-00002.jpg"])
+    mend(gallery)
+    build(tmp_path / "photos", gallery, embedder)
+    with LocalWriter.open(gallery) as writer:
+        writer.remove(["plate-00001.jpg"])
+    assert build(tmp_path / "photos", gallery, embedder).count == 11
 
 
 def test_changes_that_cannot_be_read_are_left_to_a_build(

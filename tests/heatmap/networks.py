@@ -29,8 +29,10 @@ def write_model(
 
     `linear` is what `adapt` fuses: fp16 weights, a cast, MatMul and Add. `length` scales the
     features to length 1 before that. `relu`, after a linear layer, is not linear. `bright` has no
-    head and knows only how bright a position is. `gem` pools the third powers and takes their root,
-    and `gem linear` has a linear head after that.
+    head and knows only how bright a position is. `fixed` adds numbers of its own to each position,
+    and `gated` weighs channels by such, so that photos have one size. `around` pools two maps.
+    `gem` pools the third powers and takes their root, and `gem linear` has a linear head after
+    that.
     """
     rng = np.random.default_rng(seed)
     step = SIZE // cells
@@ -40,6 +42,9 @@ def write_model(
         "half": rng.normal(size=(CHANNELS, DIMENSION)).astype(np.float16),
         "offset": rng.normal(size=DIMENSION).astype(np.float32) * offset,
     }
+    if head in ("fixed", "gated"):
+        weights["places"] = rng.normal(size=(1, CHANNELS, cells, cells)).astype(np.float32)
+        weights["gate kernel"] = rng.normal(size=(CHANNELS, 2 * CHANNELS, 1, 1)).astype(np.float32)
     if head == "bright":  # grey of 60 is at -1.06, so that only what is brighter passes the ReLU
         weights["kernel"] = np.full((CHANNELS, 3, step, step), 1 / (3 * step * step), np.float32)
         weights["bias"] = np.full(CHANNELS, 0.9, np.float32)
@@ -47,7 +52,26 @@ def write_model(
         helper.make_node("Conv", ["pixels", "kernel", "bias"], ["conv"], strides=[step, step]),
         helper.make_node("Relu", ["conv"], ["map"]),
     ]
-    if head.startswith("gem"):
+    if head == "fixed":
+        nodes += [
+            helper.make_node("Add", ["map", "places"], ["placed"]),
+            helper.make_node("GlobalAveragePool", ["placed"], ["pooled"]),
+        ]
+    elif head == "gated":
+        nodes += [
+            helper.make_node("Concat", ["map", "places"], ["both"], axis=1),
+            helper.make_node("GlobalAveragePool", ["both"], ["mean of both"]),
+            helper.make_node("Conv", ["mean of both", "gate kernel"], ["gate"]),
+            helper.make_node("Mul", ["map", "gate"], ["gated"]),
+            helper.make_node("GlobalAveragePool", ["gated"], ["pooled"]),
+        ]
+    elif head == "around":
+        nodes += [
+            helper.make_node("GlobalAveragePool", ["conv"], ["before"]),
+            helper.make_node("GlobalAveragePool", ["map"], ["after"]),
+            helper.make_node("Sub", ["after", "before"], ["pooled"]),
+        ]
+    elif head.startswith("gem"):
         weights |= {"three": np.float32(3), "third": np.float32(1 / 3)}
         nodes += [
             helper.make_node("Pow", ["map", "three"], ["powers"]),
@@ -57,7 +81,7 @@ def write_model(
     else:
         nodes.append(helper.make_node("GlobalAveragePool", ["map"], ["pooled"]))
     dimension = DIMENSION
-    if head in ("none", "bright", "gem"):
+    if head in ("none", "bright", "gem", "fixed", "gated", "around"):
         dimension = CHANNELS
         nodes.append(helper.make_node("Flatten", ["pooled"], ["embedding"]))
     else:

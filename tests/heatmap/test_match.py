@@ -16,6 +16,7 @@ from PIL import Image
 from deepfood.embed import Embedder
 from deepfood.errors import NoHeatMapError, PhotoBrokenError
 from deepfood.heatmap import MatchExplainer
+from deepfood.heatmap.network import Trunk
 from deepfood.model import Model, open_model
 from plates import LIMITS, jpeg, write_tiny_model
 from samples import turned
@@ -121,11 +122,31 @@ def test_what_speaks_against_a_match_is_below_zero(tmp_path: Path) -> None:
     assert any(min(match.query.min(), match.hit.min()) < 0 for match in matches)
 
 
-@pytest.mark.parametrize("head", ["relu", "pool"])
+def test_a_photo_without_a_vector_is_no_match(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "bright")
+    dark = png(Image.new("RGB", (96, 96)))
+    with pytest.raises(NoHeatMapError, match="gives no usable vector for one of the photos"):
+        explainer(model).explain(dark, png(patch(64, 64)))
+
+
+def test_a_model_that_takes_photos_of_one_size_has_no_map_of_others(tmp_path: Path) -> None:
+    larger = np.zeros((64, 80, 3), np.uint8)
+    any_size = Trunk(write_model(tmp_path / "none", "none"), 1, "f32")
+    assert any_size.cells(larger)[0].shape == (4, 5)
+    for head in ("fixed", "gated"):
+        model = write_model(tmp_path / head, head)
+        with pytest.raises(NoHeatMapError, match=f"small-{head} takes photos of one size only"):
+            Trunk(model, 1, "f32")
+
+
+@pytest.mark.parametrize("head", ["relu", "pool", "around"])
 def test_a_network_that_cannot_be_explained_says_so_each_time(tmp_path: Path, head: str) -> None:
     if head == "pool":
         model = open_model(write_tiny_model(tmp_path))
         said = "tiny has no heat maps: its network does not end in global average pooling"
+    elif head == "around":
+        model = write_model(tmp_path, head)
+        said = "small-around has no heat maps: its network does not end in global average pooling"
     else:
         model = write_model(tmp_path, head)
         said = "small-relu has no heat maps: what it does after its last pooling is not linear"

@@ -1,5 +1,6 @@
 """The one contract, asserted for every index."""
 
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up import Vectors, food_like, unit_vectors
 
-from deepfood.errors import ArtifactCorruptError, QueryError
+from deepfood.errors import ArtifactCorruptError, MissingExtraError, QueryError
 from deepfood.index import (
     INDEXES,
     Index,
@@ -326,6 +327,24 @@ def test_a_damaged_file_is_refused(kind: str, damage: str, tmp_path: Path) -> No
         path.write_bytes(b"" if damage == "empty" else contents[: len(contents) // 2 + 1])
     with pytest.raises(ArtifactCorruptError, match=path.name):
         INDEXES[kind].open(vectors, path, IndexSpec(kind=kind), covered)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_candidates_are_distinct_rows_that_the_index_covers(kind: str, tmp_path: Path) -> None:
+    vectors = unit_vectors(300, 16)
+    index = build_and_open(kind, vectors, tmp_path)
+    found = index.candidates(vectors[7], 9).tolist()
+    assert found[:1] == ([] if kind == "exact" else [7])
+    assert len(set(found)) == len(found)
+    assert all(0 <= row < index.covered for row in found)
+
+
+def test_without_annoy_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "annoy", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"annoy index is not installed.*\[annoy\]"):
+        build_and_open("annoy", unit_vectors(3, 8), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from typing import Any
 import faiss as untyped_faiss
 import numpy as np
 import pytest
-from made_up import food_like
+from made_up import food_like, unit_vectors
 
+from deepfood.errors import ArtifactCorruptError
 from deepfood.index import INDEXES, IndexSpec, VectorFile, append_vectors
 
 faiss: Any = untyped_faiss
@@ -64,3 +65,28 @@ def stored(folder: Path, count: int) -> VectorFile:
     vectors, path = food_like(4_500)[:count], folder / f"vectors-{count}"
     append_vectors(path, vectors.shape[1], "f32", 0, vectors)
     return VectorFile.open(path, vectors.shape[1], "f32", count)
+
+
+def test_equal_vectors_that_the_graph_does_not_connect_are_all_found(tmp_path: Path) -> None:
+    one, other = np.eye(2, 8, dtype=np.float32)
+    vectors = np.where(np.arange(3_200)[:, np.newaxis] % 2, other, one)
+    append_vectors(tmp_path / "vectors", 8, "f32", 0, vectors)
+    file = VectorFile.open(tmp_path / "vectors", 8, "f32", len(vectors))
+    spec = IndexSpec(kind="hnsw", hnsw_m=4)
+    INDEXES["hnsw"].build(file, tmp_path / "index", spec, lambda _: None)
+    index = INDEXES["hnsw"].open(file, tmp_path / "index", spec, len(file))
+    for k in (9, 190, 1_600):
+        rows, scores = index.search(one, k)
+        assert len(set(rows.tolist())) == k
+        assert set(scores.tolist()) == {1.0}
+
+
+def test_a_graph_of_vectors_of_other_numbers_is_refused(tmp_path: Path) -> None:
+    files = []
+    for dimension in (8, 16):
+        path = tmp_path / f"vectors-{dimension}"
+        append_vectors(path, dimension, "f32", 0, unit_vectors(30, dimension))
+        files.append(VectorFile.open(path, dimension, "f32", 30))
+    INDEXES["hnsw"].build(files[0], tmp_path / "index", SPEC, lambda _: None)
+    with pytest.raises(ArtifactCorruptError, match=r"30 vectors of 8 numbers, .* 30 of 16"):
+        INDEXES["hnsw"].open(files[1], tmp_path / "index", SPEC, 30)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up import Vectors, unit_vectors
 
-from deepfood.errors import ArtifactCorruptError, ArtifactMissingError
+from deepfood.errors import ArtifactCorruptError, ArtifactError, ArtifactMissingError
 from deepfood.index import Storage, VectorFile, append_vectors
 
 STORAGES: tuple[Storage, ...] = ("f32", "f16", "i8")
@@ -137,3 +137,17 @@ def test_a_missing_file_and_a_short_one_are_refused(tmp_path: Path) -> None:
         VectorFile.open(path, 8, "f32", 4)
     with pytest.raises(ArtifactCorruptError, match="96 bytes, and 4 vectors want 128"):
         append_vectors(path, 8, "f32", 4, unit_vectors(1, 8))
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="vectors cannot be read: Not a directory"):
+        VectorFile.open(tmp_path / "file" / "vectors", 8, "f32", 1)
+
+
+@pytest.mark.parametrize("storage", ["f16", "f32"])
+def test_rows_that_are_no_numbers_are_similar_to_nothing(storage: Storage, tmp_path: Path) -> None:
+    """Damage of every row, as of a part of a file that the disk lost."""
+    file = written(tmp_path / "vectors", storage, np.full((3, 8), np.nan, np.float32))
+    scores = file.scores(unit_vectors(1, 8)[0])
+    assert not (scores > -1).any()

@@ -268,3 +268,25 @@ def test_what_was_said_of_absent_photos_is_kept_for_who_adds_them(
     assert {one: asdict(said) for one, said in found.items()} == {A[:20]: asdict(fold[A])}
     absent.replace(fold, {A, B})
     assert absent.read([A[:20], B[:20]]) == {}
+
+
+def test_no_checkpoint_is_written_where_a_record_comes_late_meanwhile(
+    metadata: GalleryMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, other = MilvusJournal(metadata), MilvusJournal(metadata)
+    journal.append("update", edit(A, label="soup"))
+    reading, checked = journal.read(), MilvusJournal._checked
+    monkeypatch.setattr(module, "TAIL_RECORDS", 1)
+    monkeypatch.setattr(module, "_SETTLED_NS", -60 * 10**9)
+
+    def and_one_more(self: MilvusJournal, since: int) -> Any:
+        found = checked(self, since)
+        other.append("update", edit(B, label="late"))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusJournal, "_checked", and_one_more)
+        journal.write_checkpoint_if_long(reading)
+    assert metadata.read_long("journal-checkpoint") is None
+    journal.write_checkpoint_if_long(journal.read())
+    assert metadata.read_long("journal-checkpoint") is not None

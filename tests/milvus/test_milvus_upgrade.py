@@ -151,9 +151,19 @@ def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(
     assert "repaired by building it again" in capsys.readouterr().err
 
 
-def test_a_removed_photo_stays_out_by_its_content(engine: GalleryUnderTest) -> None:
+def test_a_removed_photo_stays_out_by_its_content(
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     undo_the_journal(engine)
-    upgrade_on_milvus(address_of(engine), engine.settings, quiet=True)
+    with closing(Connection.strong(address_of(engine), engine.settings)) as connection:
+        metadata, old = GalleryMetadata(connection), collection_of(address_of(engine).name, 7)
+        manifest = json.loads(str(metadata.read(f"{old}/manifest")))
+        # It had another Model before, and has no attributes.
+        metadata.write(f"{old}/manifest", json.dumps({**manifest, "before": 6}))
+        metadata.write_columns({})
+    monkeypatch.setattr("deepfood.milvus.upgrade.BATCH", 5)
+    done = upgrade_on_milvus(address_of(engine), engine.settings, quiet=True)
+    assert any("the previous generation is deleted" in line for line in done)
     before = said(engine)
     (engine.photos / "plate-00007.jpg").rename(engine.photos / "other-name.jpg")
     engine.build()

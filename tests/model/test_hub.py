@@ -256,6 +256,20 @@ def test_a_hub_in_trouble_is_asked_again(server: HubServer, tmp_path: Path) -> N
     assert "answers 503 Service Unavailable; try again later, or set HF_ENDPOINT" in said
 
 
+def test_an_answer_without_an_end_is_not_read_to_its_end(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.model.hub._ANSWER_BYTES", 1000)
+    server.answers = [(200, b" " * 1001)]
+    assert "is too long" in refused(server, tmp_path)
+
+
+def test_a_repository_that_may_not_even_be_looked_up(server: HubServer, tmp_path: Path) -> None:
+    server.answers = [(403, b"")]
+    said = refused(server, tmp_path, TOKEN)
+    assert f"answers 403 Forbidden; accept the terms on {server.url}/{NAME}" in said
+
+
 def test_without_a_connection_what_was_looked_up_before_counts(
     server: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

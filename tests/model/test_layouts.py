@@ -5,6 +5,7 @@ The graphs are a few nodes, written here, so that each fault can be put into the
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactFormatError,
     ArtifactMissingError,
+    MissingExtraError,
 )
 from deepfood.model import graphs, open_model
 from deepfood.model.artifact import ONNX, TEXT_ONNX
@@ -42,7 +44,8 @@ PREPROCESSOR: dict[str, Any] = {
 
 def photo_network(dimension: int = DIMENSION, **shape: Any) -> onnx.ModelProto:
     """Means of each colour, by a matrix; and outputs beside it that nobody asks for."""
-    weights = np.random.default_rng(0).normal(size=(3, dimension)).astype(np.float32)
+    rng = np.random.default_rng(shape.get("weights", 0))
+    weights = rng.normal(size=(3, dimension)).astype(np.float32)
     nodes = [
         helper.make_node("ReduceMean", ["pixel_values"], ["means"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["means", "weights"], ["image_embeds"]),
@@ -147,7 +150,17 @@ def test_a_graph_has_one_way_in_and_one_way_out(hub: Path) -> None:
 
 def test_large_weights_lie_beside_the_graph(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of a graph above 2 GB must, whether they came in it or beside it."""
+    path = hub / "onnx" / "vision_model.onnx"
+    numbers = onnx.load(path)
+    (weights,) = numbers.graph.initializer  # as some exporters write them, number by number
+    values = numpy_helper.to_array(weights).ravel()
+    weights.CopyFrom(helper.make_tensor("weights", TensorProto.FLOAT, weights.dims, values))
+    onnx.save(numbers, path)
     import_folder(hub, hub.parent / "inside", **ABOUT)
+    for limit in ("_INSIDE_BYTES", "_SMALL_BYTES"):
+        monkeypatch.setattr(graphs, limit, 8)
+    first = import_folder(hub, hub.parent / "by-numbers", **ABOUT)
+    monkeypatch.undo()
     for name in ("vision_model", "text_model"):
         path = hub / "onnx" / f"{name}.onnx"
         onnx.save_model(
@@ -165,7 +178,7 @@ def test_large_weights_lie_beside_the_graph(hub: Path, monkeypatch: pytest.Monke
     assert sorted(name[:13] for name in beside)[0].startswith("text-weights-")
     assert len(beside) == 2
     vectors = []
-    for name in ("inside", "taken-in", "outside"):
+    for name in ("inside", "by-numbers", "taken-in", "outside"):
         model = open_model(hub.parent / name)
         assert (model.folder / ONNX).stat().st_size < 1500
         for runtime in ("openvino", "onnxruntime"):
@@ -176,6 +189,11 @@ def test_large_weights_lie_beside_the_graph(hub: Path, monkeypatch: pytest.Monke
     # The same again gives the same bytes, so a gallery's Model is still its Model.
     again = import_folder(hub, hub.parent / "again", **ABOUT)
     assert again.files == manifest.files
+    assert again.fingerprint == manifest.fingerprint == first.fingerprint
+    save(hub, photo_network(weights=1))
+    other = import_folder(hub, hub.parent / "of-other-weights", **ABOUT)
+    assert other.files[ONNX].bytes == manifest.files[ONNX].bytes
+    assert other.fingerprint != manifest.fingerprint
 
 
 def test_large_constants_lie_beside_the_graph_too(
@@ -270,6 +288,7 @@ def test_weights_that_are_missing_or_cut_short_are_refused(hub: Path) -> None:
         ("dims", [10**6, 10**6], "72 bytes, but its shape needs 4000000000000"),
         ("dims", [-1, 6], "has a negative size"),
         ("data_type", 999, "72 bytes, but its shape needs 0"),
+        ("data_type", TensorProto.INT4, "72 bytes, but its shape needs 9"),
     ],
 )
 def test_weights_that_contradict_themselves_are_refused(
@@ -480,6 +499,7 @@ def test_ways_with_photos_that_do_not_exist_here_are_refused(
         ({"size": 16, "do_center_crop": True, "crop_size": 16}, ("shortest", 16, 1.0)),
         ({"size": 20, "crop_size": {"height": 16, "width": 16}}, ("shortest", 16, 0.8)),
         ({"size": 16, "do_center_crop": False}, ("squash", 16, 1.0)),
+        ({"size": {"shortest_edge": 16}, "do_center_crop": True}, ("shortest", 16, 1.0)),
         ({"size": {"height": 16, "width": 16}, "do_center_crop": False}, ("squash", 16, 1.0)),
         (
             {"size": {"height": 16, "width": 16}, "do_center_crop": True, "crop_size": 16},
@@ -641,3 +661,253 @@ def test_a_network_of_another_kind_is_refused(hub: Path) -> None:
 def test_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissingError, match="is not a folder"):
         recognise(tmp_path / "nothing")
+
+
+# Graphs as others write them
+
+
+def words_of(hub: Path, out: str) -> np.ndarray:
+    """The vector of a text by the Model that `hub` becomes."""
+    import_folder(hub, hub.parent / out, **ABOUT)
+    model = open_model(hub.parent / out)
+    return TextEmbedder(model, runtime="onnxruntime", precision="f32").embed("word3 word4")
+
+
+def photo_of(hub: Path, out: str) -> np.ndarray:
+    import_folder(hub, hub.parent / out, **ABOUT)
+    model = open_model(hub.parent / out)
+    return Embedder(model, LIMITS, runtime="onnxruntime", precision="f32").embed(photo())
+
+
+def save(hub: Path, model: onnx.ModelProto, name: str = "vision_model") -> None:
+    (hub / "onnx" / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def test_a_function_of_a_graph_is_written_out(hub: Path) -> None:
+    given = photo_of(hub, "given")
+    model = photo_network()
+    make = helper.make_function(
+        "local",
+        "Times",
+        ["a", "b"],
+        ["c"],
+        [helper.make_node("MatMul", ["a", "b"], ["c"])],
+        [helper.make_opsetid("", 14)],
+    )
+    model.ir_version = 8
+    model.functions.append(make)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    node = helper.make_node("Times", ["means", "weights"], ["image_embeds"], domain="local")
+    save(hub, with_node(model, 1, node))
+    assert np.array_equal(photo_of(hub, "written-out"), given)
+    assert not onnx.load(hub.parent / "written-out" / ONNX).functions
+
+
+def test_pixels_of_any_shape_are_taken(hub: Path) -> None:
+    given = photo_of(hub, "given")
+    model = photo_network()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    save(hub, model)
+    assert np.array_equal(photo_of(hub, "any"), given)
+
+
+def test_sparse_weights_are_kept(hub: Path) -> None:
+    model = photo_network()
+    (weights,) = model.graph.initializer
+    dense = np.zeros((3, DIMENSION), np.float32)
+    dense[0, 1], dense[2, 4] = 2, 3
+    weights.CopyFrom(numpy_helper.from_array(dense, "weights"))
+    save(hub, model)
+    given = photo_of(hub, "dense")
+    del model.graph.initializer[:]
+    values = numpy_helper.from_array(np.array([2, 3], np.float32), "weights")
+    places = numpy_helper.from_array(np.array([1, 2 * DIMENSION + 4]), "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [3, DIMENSION]))
+    save(hub, model)
+    assert np.array_equal(photo_of(hub, "sparse"), given)
+    values.data_type = TensorProto.DOUBLE
+    model.graph.sparse_initializer[0].values.CopyFrom(values)
+    save(hub, model)
+    (hub.parent / "sparse").rename(hub.parent / "kept")
+    assert "needs 16" in refused(hub, ArtifactCorruptError)
+
+
+def test_half_precision_beside_a_graph_is_widened_for_operators_of_runtimes(hub: Path) -> None:
+    model = photo_network()
+    (weights,) = model.graph.initializer
+    half = numpy_helper.to_array(weights).astype(np.float16)
+    weights.CopyFrom(numpy_helper.from_array(half, "weights"))
+    node = helper.make_node(
+        "FusedMatMul", ["means", "weights"], ["image_embeds"], domain="com.microsoft"
+    )
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save_model(
+        with_node(model, 1, node),
+        hub / "onnx" / "vision_model.onnx",
+        save_as_external_data=True,
+        location="weights",
+        size_threshold=0,
+    )
+    import_folder(hub, hub.parent / "model", **ABOUT)
+    (kept,) = onnx.load(hub.parent / "model" / ONNX).graph.initializer
+    assert np.array_equal(numpy_helper.to_array(kept), half.astype(np.float32))
+
+
+def test_a_table_of_words_in_int8_says_how_many_there_are(hub: Path) -> None:
+    config = CLIP | {"text_config": {"max_position_embeddings": CONTEXT, "vocab_size": 900}}
+    (hub / "config.json").write_text(json.dumps(config))
+    model = text_network()
+    (table,) = model.graph.initializer
+    table.CopyFrom(numpy_helper.from_array(np.ones((VOCABULARY, DIMENSION), np.int8), "small"))
+    scale = numpy_helper.from_array(np.array(0.5, np.float32), "scale")
+    model.graph.initializer.append(scale)
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["small", "scale"], ["table"]))
+    save(hub, model, "text_model")
+    tower = import_folder(hub, hub.parent / "model", **ABOUT).text_tower
+    assert tower is not None
+    assert tower.vocabulary == VOCABULARY
+
+
+def test_words_without_a_table_are_as_many_as_the_config_says(hub: Path) -> None:
+    model = text_network()
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["numbers", "positions"], ["text_embeds"]),
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    positions = np.random.default_rng(2).normal(size=(CONTEXT, DIMENSION)).astype(np.float32)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(positions, "positions"))
+    save(hub, model, "text_model")
+    assert np.isfinite(words_of(hub, "model")).all()
+    tower = open_model(hub.parent / "model").manifest.text_tower
+    assert tower is not None
+    assert tower.vocabulary == VOCABULARY
+
+
+def test_a_text_graph_gets_tokens_and_their_mask_only(hub: Path) -> None:
+    model = text_network()
+    model.graph.input.append(
+        helper.make_tensor_value_info("position_ids", TensorProto.INT64, ["b", "s"])
+    )
+    model.graph.node[0].output[0] = "some"
+    model.graph.node.insert(1, helper.make_node("Gather", ["table", "position_ids"], ["others"]))
+    model.graph.node.insert(2, helper.make_node("Add", ["some", "others"], ["words"]))
+    save(hub, model, "text_model")
+    assert "it needs ids, position_ids, but gets only tokens and their mask" in refused(
+        hub, ArtifactFormatError
+    )
+
+
+def test_a_graph_that_breaks_onnx_own_rules_is_refused(hub: Path) -> None:
+    model = with_node(
+        photo_network(), 1, helper.make_node("Twist", ["means", "weights"], ["image_embeds"])
+    )
+    save(hub, model)
+    assert "is not a valid ONNX graph: No Op registered for Twist" in refused(
+        hub, ArtifactCorruptError
+    )
+    model = photo_network()
+    del model.opset_import[:]
+    save(hub, model)
+    assert "is not a valid ONNX graph" in refused(hub, ArtifactCorruptError)
+
+
+def test_an_output_of_no_known_size_needs_a_config_that_says_it(hub: Path) -> None:
+    (hub / "config.json").write_text('{"model_type": "dinov2"}')
+    model = photo_network()
+    node = helper.make_node(
+        "FusedMatMul", ["means", "weights"], ["pooler_output"], domain="com.microsoft"
+    )
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    del model.graph.node[2:], model.graph.output[:]
+    model.graph.output.append(
+        helper.make_tensor_value_info("pooler_output", TensorProto.FLOAT, ["b", "d"])
+    )
+    save(hub, with_node(model, 1, node))
+    for name in ("tokenizer.json", "onnx/text_model.onnx"):
+        (hub / name).unlink()
+    assert "does not define the size of its output" in refused(hub, ArtifactFormatError)
+    (hub / "config.json").write_text(f'{{"model_type": "dinov2", "hidden_size": {DIMENSION}}}')
+    assert import_folder(hub, hub.parent / "model", **ABOUT).dimension == DIMENSION
+
+
+def test_a_place_that_is_no_number_is_refused(hub: Path) -> None:
+    (hub / "onnx" / "weights").write_bytes(bytes(3 * DIMENSION * 4))
+    beside(hub, "weights")
+    model = onnx.load(hub / "onnx" / "vision_model.onnx", load_external_data=False)
+    model.graph.initializer[0].external_data[1].value = "near the end"
+    save(hub, model)
+    assert "offset or length of the tensor 'weights' is not a number" in refused(
+        hub, ArtifactCorruptError
+    )
+
+
+def test_a_config_that_the_disk_does_not_give_is_named(hub: Path) -> None:
+    (hub / "config.json").unlink()
+    (hub / "config.json").symlink_to("/proc/self/mem")  # whose first byte nobody can read
+    assert "config.json cannot be read: Input/output error" in refused(hub, ArtifactCorruptError)
+
+
+def test_without_onnx_the_command_that_installs_it_is_named(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"needs the package onnx: .*\[words\]"):
+        import_folder(hub, hub.parent / "model", **ABOUT)
+
+
+# open_clip's configs, which immich-app has too
+
+
+@pytest.fixture
+def immich(hub: Path) -> Path:
+    """A folder in the layout of immich-app, without words."""
+    (hub / "visual").mkdir()
+    (hub / "onnx" / "vision_model.onnx").rename(hub / "visual" / "model.onnx")
+    (hub / "visual" / "preprocess_cfg.json").write_text("{}")
+    about = {"embed_dim": DIMENSION, "vision_cfg": {"image_size": SIZE}}
+    (hub / "config.json").write_text(json.dumps(about))
+    model = onnx.load(hub / "visual" / "model.onnx")
+    model.graph.output[1].name = model.graph.node[1].output[0] = "image_embeds"
+    onnx.save(model, hub / "visual" / "model.onnx")
+    return hub
+
+
+def test_immichs_photos_alone_are_enough(immich: Path) -> None:
+    layout = recognise(immich)
+    assert (layout.name, layout.dimension, layout.text) == ("immich-app", DIMENSION, None)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"resize_mode": "stretch"}, "resize_mode 'stretch' is none of shortest, squash, longest"),
+        ({"interpolation": "nearest"}, "interpolation 'nearest' is neither bicubic nor bilinear"),
+    ],
+)
+def test_ways_of_open_clip_that_do_not_exist_here_are_refused(
+    about: dict[str, Any], said: str, immich: Path
+) -> None:
+    (immich / "visual" / "preprocess_cfg.json").write_text(json.dumps(about))
+    assert said in refused(immich, ArtifactFormatError)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ({"hf_tokenizer_name": "o/n"}, "has no tokenizer.json, which an import needs"),
+        ({"tokenizer_mode": "mask"}, "a tokenizer_mode, strip_sep_token or reduction_mask"),
+    ],
+)
+def test_words_of_open_clip_that_cannot_be_told_are_refused(
+    text: dict[str, Any], said: str, hub: Path
+) -> None:
+    for name in ("vision_model", "text_model"):
+        (hub / "onnx" / f"{name}.onnx").unlink()
+    (hub / "open_clip_model.safetensors").touch()
+    about = {"model_cfg": {"embed_dim": DIMENSION, "text_cfg": text}}
+    (hub / "open_clip_config.json").write_text(json.dumps(about))
+    if "hf_tokenizer_name" in text:
+        (hub / "tokenizer.json").unlink()
+    assert said in refused(hub, ArtifactError)

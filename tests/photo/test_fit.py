@@ -10,6 +10,7 @@ from PIL import Image
 
 import samples
 from deepfood.photo import Pixels, Preprocess, read_pixels
+from deepfood.photo.window import cut, part_of_resized
 from deepfood.photo_box import Box
 from samples import LIMITS, encode
 
@@ -76,6 +77,30 @@ def test_no_pixel_differs_from_the_whole_picture_resized(
 ) -> None:
     photo, wanted = grain(width, height), preprocess(resize, size, crop, how)
     assert np.array_equal(read(photo, wanted), slowly(photo, wanted))
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((300, 4000), (2100, 2000)),  # tall, and lower afterwards: Pillow begins with the columns
+        ((300, 2000), (300, 9000)),
+        ((2000, 300), (9000, 300)),
+    ],
+)
+@pytest.mark.parametrize("how", FILTERS.values())
+def test_a_part_of_a_large_result_is_computed_alone(
+    size: tuple[int, int], resized: tuple[int, int], how: Image.Resampling
+) -> None:
+    picture, part = grain(*size), (40, 70, 104, 134)
+    alone = part_of_resized([picture], size, resized, part, how)
+    assert alone.tobytes() == picture.resize(resized, how).crop(part).tobytes()
+
+
+def test_a_region_is_cut_from_the_bands_that_have_it() -> None:
+    picture = grain(9, 10)
+    bands = [picture.crop((0, top, 9, min(10, top + 4))) for top in (0, 4, 8)]
+    found = list(cut(bands, (2, 5, 7, 8)))
+    assert [band.tobytes() for band in found] == [picture.crop((2, 5, 7, 8)).tobytes()]
 
 
 @pytest.mark.parametrize("size", SIZES)

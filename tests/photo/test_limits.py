@@ -173,6 +173,35 @@ def test_many_threads_take_no_more_memory_than_there_is_room_for() -> None:
     assert 50 < float(done.stdout) < 250
 
 
+_READ_WITHOUT_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+from deepfood.errors import PhotoTooLargeError
+from deepfood.photo import Limits, read_picture
+data, limits = sys.stdin.buffer.read(), Limits(10**8, 10**8, 10**10)
+read_picture(Path(sys.argv[1]).read_bytes(), 64, limits)  # which loads the decoder
+used = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000, -1))
+try:
+    read_picture(data, 64, limits)
+except PhotoTooLargeError as error:
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_photo_for_which_there_is_no_memory_is_too_large(tmp_path: Path) -> None:
+    (tmp_path / "small.png").write_bytes(PHOTOS["png"])
+    photo = picture(100, 100).resize((5000, 5000), Image.Resampling.NEAREST)
+    command = [sys.executable, "-c", _READ_WITHOUT_MEMORY, str(tmp_path / "small.png")]
+    done = subprocess.run(
+        command, input=encode(photo, "PNG"), capture_output=True, check=True, timeout=120
+    )
+    assert done.stdout.decode() == "the photo needs more memory than there is\n"
+
+
 def test_a_decoded_photo_is_let_go_when_its_room_is() -> None:
     most = limits(60 * MB)
     with opened(PHOTOS["png"], most) as photo:

@@ -15,6 +15,7 @@ from PIL import Image
 import samples
 from deepfood.errors import PhotoBrokenError
 from deepfood.photo import Pixels, read_header, read_pixels, thumbnail
+from deepfood.photo.defects import iso_boxes, nclx, png_metadata
 from samples import LIMITS, PHOTOS, PREPROCESS, encode, picture
 
 UPRIGHT = read_pixels(PHOTOS["png"], PREPROCESS, LIMITS)
@@ -84,6 +85,14 @@ def test_exif_of_a_png_counts_wherever_it_stands(before: bytes) -> None:
     data = with_chunk(stored, chunk(b"eXIf", tags), before)
     assert read_header(data, LIMITS).width == 320
     assert difference(read(data), UPRIGHT) < 0.2
+
+
+def test_a_png_of_endless_notes_is_read_without_what_comes_after_them() -> None:
+    tags = samples.exif(6).removeprefix(b"Exif\0\0")
+    png = with_chunk(encode(picture(8, 8), "PNG"), chunk(b"eXIf", tags))
+    assert png_metadata(png).exif == tags
+    endless = with_chunk(png, chunk(b"zzZz", b"") * 100_000, b"eXIf")
+    assert png_metadata(endless).exif is None
 
 
 # Colours that are said in code points
@@ -183,6 +192,23 @@ def test_code_points_of_srgb_and_unknown_ones_change_nothing(primaries: int) -> 
     plain = np.asarray(picture()) / 255
     assert np.array_equal(read(png_of(plain, primaries % 256, 13)), UPRIGHT)
     assert difference(read(avif_of(plain, primaries, 1)), UPRIGHT) < 1.5
+
+
+def test_an_avif_without_code_points_is_srgb() -> None:
+    plain = np.asarray(picture()) / 255
+    data = avif_of(plain, 9, 1)
+    assert (found := nclx(data)) is not None
+    assert found.primaries == 9
+    silent = data.replace(b"colrnclx", b"freenclx", 1)
+    assert nclx(silent) is None
+    assert nclx(silent.replace(b"ipco", b"free", 1)) is None
+    assert difference(read(silent), UPRIGHT) < 1.5
+
+
+def test_boxes_of_every_size() -> None:
+    long = struct.pack(">L4sQ", 1, b"mdat", 24) + bytes(8)
+    rest = struct.pack(">L4s", 0, b"free") + bytes(9)  # to the end of the file
+    assert list(iso_boxes(long + long + rest)) == [(b"mdat", 16, 24), (b"mdat", 40, 48)]
 
 
 def test_what_is_brighter_than_white_is_white() -> None:

@@ -1,6 +1,7 @@
 """TIFF by its tags: depth, polarity, planes and format, and which page is the photo."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -263,6 +264,12 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "JPEG": (tiff(deep(LEVELS, 16), BLACK_IS_ZERO, more={259: [7]}), "in compression 7"),
     "palette": (tiff(deep(LEVELS, 16), tiffs.PALETTE), "palette colours"),
     "many": (tiff(deep(np.dstack([LEVELS] * 17), 16), BLACK_IS_ZERO), "17 samples a pixel"),
+    "12 bits": (
+        tiff(deep(LEVELS, 16) >> 4, BLACK_IS_ZERO, bits=12, more={317: [2]}),
+        "12 bits with predictor 2",
+    ),
+    "whole": (tiff(deep(LEVELS, 16), BLACK_IS_ZERO, more={317: [3]}), "16 bits with predictor 3"),
+    "Lab": (tiff(deep(RED_GREEN_BLUE, 32), LAB), "CIELab in 32 bits"),
     "LogLuv": (tiff(deep(RED_GREEN_BLUE, 16), 32845), "colour space 32845"),
 }
 
@@ -272,6 +279,21 @@ def test_what_is_not_read_says_why(name: str) -> None:
     data, reason = REFUSED[name]
     with pytest.raises(PhotoUnsupportedError, match=f"a TIFF .*{reason}.*: save it as PNG or JPEG"):
         read(data)
+
+
+def test_a_tiff_that_contradicts_itself_is_broken() -> None:
+    two = np.dstack([deep(LEVELS, 16)] * 2)
+    strips = tiff(deep(RED_GREEN_BLUE, 16), RGB, compression=DEFLATE, rows=80)
+    lengths = struct.pack("<HHL", 279, 4, 3)  # of three strips
+    assert lengths in strips
+    for data, reason in (
+        (b"II*\0" + bytes(20), "a TIFF without a page"),
+        (tiff(two, RGB), "a TIFF of too few samples for RGB"),
+        (tiff(deep(LEVELS, 16), BLACK_IS_ZERO, more={278: [0]}), "a TIFF without rows"),
+        (strips.replace(lengths, struct.pack("<HHL", 279, 4, 2)), "a TIFF that lacks strips"),
+    ):
+        with pytest.raises(PhotoBrokenError, match=reason):
+            read(data)
 
 
 @pytest.mark.parametrize("layout", ["one strip", "strips", "tiles", "planes", "deflate"])

@@ -18,6 +18,7 @@ from shelves import assert_whole, out_of, photos_of, settings, small_chunks
 from deepfood.data.locate import PhotoAccess
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, SettingError, StorageError, StorageMissingError
+from deepfood.gallery.feedback import FEEDBACK, Feedback
 from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.add import add_photos
 from deepfood.release import marks
@@ -425,6 +426,10 @@ def test_pull_overwrites_nothing_of_ones_own(
         pull_from(shelf, tmp_path / "photos")
     pull_from(shelf, tmp_path / "pulled")
     pull_from(shelf, tmp_path / "pulled")
+    Feedback.open(tmp_path / "pulled", create=True).close()
+    with pytest.raises(SettingError, match=FEEDBACK):
+        pull_from(shelf, tmp_path / "pulled")
+    (tmp_path / "pulled" / FEEDBACK).unlink()
     add_photos(
         tmp_path / "pulled", [write_photos(tmp_path / "n", 1, start=70)], embedder, quiet=True
     )

@@ -34,9 +34,8 @@ def document(tiny_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """The document of a server of a gallery that may be changed."""
     gallery = tmp_path_factory.mktemp("conformance") / "gallery"
     shutil.copytree(tiny_gallery, gallery)
-    with serving(
-        gallery, api_key_hashes=HASH, photos_root=tiny_gallery.parent / "photos"
-    ) as server:
+    root = tiny_gallery.parent / "photos"
+    with serving(gallery, api_key_hashes=HASH, photos_root=root, feedback="true") as server:
         yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 import pages
 from browser import WAIT_MS, Watch, axe, choose, needs_browser, no_sideways_scroll, small_targets
@@ -15,7 +15,8 @@ from plates import plate
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
-browser = pages.browser  # the fixture
+browser = pages.browser  # the fixtures
+watch = pages.watch
 LABELS = ("noodles", "cake", "stew")
 
 
@@ -41,21 +42,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(root: Path) -> Iterator[str]:
+def server_url(root: Path) -> Iterator[str]:
     with serving(root / "gallery") as server:
         yield server.url
 
 
 @pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
+def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=server_url, viewport={"width": 1280, "height": 800})
     context.set_default_timeout(WAIT_MS)
-    watch = Watch(context, url)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, watch: Watch) -> Page:
     page = context.new_page()
     page.goto("/")
-    yield page
-    context.close()
-    assert watch.faults == []
+    return page
 
 
 def test_each_dish_has_a_box_and_a_row(page: Page, root: Path) -> None:
@@ -109,7 +113,7 @@ def test_each_dish_has_a_box_and_a_row(page: Page, root: Path) -> None:
     expect(rows).to_have_count(count)
 
 
-def test_a_plate_of_the_gallery_has_an_address(page: Page, url: str) -> None:
+def test_a_plate_of_the_gallery_has_an_address(page: Page, server_url: str) -> None:
     found = page.request.get("/api/v1/photos?label=tables").json()["photos"][0]["id"]
     page.goto(f"/?id={found}&plate=true")
     rows = page.locator(".plate-row")
@@ -124,6 +128,134 @@ def test_a_plate_of_the_gallery_has_an_address(page: Page, url: str) -> None:
     expect(page.locator("#why-sum")).not_to_be_empty()
     page.keyboard.press("Escape")
     page.locator("#plate-open").click()
-    expect(page).to_have_url(f"{url}/?id={found}")
+    expect(page).to_have_url(f"{server_url}/?id={found}")
     expect(rows).to_have_count(0)
     expect(page.locator("#plate-open")).to_have_text(f"{count} dishes found: show each")
+
+
+@pytest.fixture(scope="module")
+def url_with_parts(root: Path) -> Iterator[str]:
+    """A gallery with parts, of a photo of each dish and a table of all."""
+    for name in (*LABELS, "tables"):
+        (root / "few" / name).mkdir(parents=True)
+        photo = next((root / "photos" / name).iterdir())
+        (root / "few" / name / photo.name).write_bytes(photo.read_bytes())
+    run_deepfood("build", root / "few", "--out", root / "with-parts", "--parts")
+    with serving(root / "with-parts", feedback="true") as server:
+        yield server.url
+
+
+def test_the_part_that_was_found_has_a_box_on_the_photo(
+    browser: Browser, url_with_parts: str, root: Path
+) -> None:
+    """It lies where the API says, on the whole photo, whatever the shape of card and photo."""
+    context = browser.new_context(base_url=url_with_parts, viewport={"width": 900, "height": 800})
+    context.set_default_timeout(WAIT_MS)
+    watch = Watch(context, url_with_parts)
+    page = context.new_page()
+    page.goto("/")
+    with page.expect_response(re.compile("api/v1/search")) as answer:
+        choose(page, root / "photos" / "cake" / "05.jpg")
+    hits = answer.value.json()["hits"]
+    table = next(hit for hit in hits if hit["label"] == "tables")
+    assert [hit["box"] is not None for hit in hits] == [hit is table for hit in hits]
+    boxes = page.locator("#hits .boxed")
+    expect(boxes).to_have_count(1)
+    card = page.locator("#hits .card", has=page.locator(".boxed"))
+    expect(card.locator(".alike")).to_contain_text("alike in the box")
+    expect(page.locator("#hits .vote")).to_have_count(len(hits) - 1)  # its label is not that part's
+    expect(card.locator(".vote")).to_have_count(0)
+    for width in (900, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        frame, box = boxes.bounding_box(), boxes.locator(".whole span").bounding_box()
+        assert frame
+        assert box
+        side = min(frame["width"] / table["width"], frame["height"] / table["height"])
+        left = frame["x"] + (frame["width"] - side * table["width"]) / 2
+        top = frame["y"] + (frame["height"] - side * table["height"]) / 2
+        x, y, wide, high = table["box"]
+        wanted = (
+            left + x * side * table["width"],
+            top + y * side * table["height"],
+            wide * side * table["width"],
+            high * side * table["height"],
+        )
+        found = (box["x"], box["y"], box["width"], box["height"])
+        assert found == pytest.approx(wanted, abs=1.5)
+    assert (axe(page), no_sideways_scroll(page)) == ("", True)
+    context.close()
+    assert watch.faults == []
+
+
+def altered(page: Page, *, plate: bool, **changes: object) -> None:
+    """Have the next answers for plates, or for whole photos, say something else."""
+
+    def alter(route: Route) -> None:
+        found = route.fetch()
+        said = found.json()
+        if (said["parts"] is not None) == plate:
+            said |= changes
+        route.fulfill(response=found, json=said)
+
+    page.unroute("**/api/v1/search")
+    page.route("**/api/v1/search", alter)
+
+
+def refused(page: Page, status: int, why: str) -> None:
+    """Have the next search fail."""
+    said = {"type": "about:blank", "title": "x", "status": status, "detail": why}
+    page.route("**/api/v1/search", lambda route: route.fulfill(status=status, json=said), times=1)
+
+
+def test_what_is_offered_stopped_and_said_of_a_plate(page: Page, watch: Watch) -> None:
+    opener, notes = page.locator("#plate-open"), page.locator("#notes")
+    rows, hits = page.locator(".plate-row"), page.locator("#hits .card:not(.blank)")
+    # Behind an answer in doubt dishes are looked for, and the button says how many there are.
+    page.clock.set_fixed_time(0)  # every answer is a quick one
+    altered(page, plate=False, verdict="none", in_gallery=0.1)
+    (table,) = page.request.get("/api/v1/photos?label=tables").json()["photos"]
+    page.goto(f"/?id={table['id']}")
+    expect(opener).to_have_text(re.compile(r"^[2-8] dishes found: show each$"))
+    expect(rows).to_have_count(0)
+    opener.click()
+    expect(rows).not_to_have_count(0)
+    # A box that is refused: the row says why, and keeps what it shows.
+    page.unroute("**/api/v1/search")
+    watch.expect("status of 422")
+    watch.expect("status of 500")
+    row, before = rows.first, rows.first.get_attribute("data-box")
+    row.get_by_role("button", name="Refine the box").click()
+    for status, why in ((422, "the box is too small"), (500, "")):
+        refused(page, status, why)
+        page.keyboard.press("Shift+ArrowLeft")
+        expect(row.locator(".fault")).to_have_text(re.compile(why or "server", re.IGNORECASE))
+        expect(row).to_have_attribute("data-box", str(before))
+        expect(row).not_to_have_attribute("aria-busy", "true")
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(row).not_to_have_attribute("data-box", str(before))
+    expect(row.locator(".fault")).to_be_hidden()
+    page.get_by_role("button", name="Done", exact=True).click()
+    # "Stop looking" leads to the ordinary answer.
+    ids = [one["id"] for one in page.request.get("/api/v1/photos?label=stew").json()["photos"]]
+    held: list[Route] = []
+    page.route("**/api/v1/search", lambda route: held.append(route), times=1)
+    page.goto(f"/?id={ids[0]}&plate=true")
+    expect(opener).to_have_text("Stop looking")
+    expect(page.locator("#summary")).to_contain_text("Looking for every dish")
+    opener.click()
+    expect(hits).to_have_count(9)
+    expect(opener).to_have_text("Find every dish")
+    assert [route.request.failure for route in held] == ["net::ERR_ABORTED"]
+    # One dish, none, and a Model that cannot tell where dishes are.
+    whole = {"box": [0, 0, 1, 1], "verdict": None, "in_gallery": None, "probability": None}
+    lacks = {"code": "no_feature_map", "text": "quarters and halves of the photo were tried"}
+    for one, changes, sentence in (
+        (1, {"parts": [whole | {"label": None, "hits": []}]}, "One dish was found"),
+        (2, {"parts": []}, "No dish was found that this gallery knows"),
+        (3, {"parts": [], "notes": [lacks]}, "Model cannot tell where dishes are"),
+    ):
+        altered(page, plate=True, **changes)
+        page.goto(f"/?id={ids[one]}&plate=true")
+        expect(hits).to_have_count(9)
+        expect(notes).to_contain_text(sentence)
+        expect(opener).to_have_text("Whole photo")

@@ -11,7 +11,7 @@ from torch import nn
 
 from deepfood.errors import SettingError
 from deepfood.photo import read_pixels
-from deepfood.train.backbone import preprocess_of
+from deepfood.train.backbone import create_backbone, preprocess_of
 from samples import LIMITS, encode
 
 SIZES = [(1, 200), (37, 211), (900, 30), (500, 333), (64, 64)]
@@ -70,3 +70,13 @@ def test_networks_that_a_model_cannot_hold_are_refused() -> None:
         preprocess_of(named("vit_small_patch14_dinov2.lvd142m"), 224)
     with pytest.raises(SettingError, match=r"takes photos of \d+ x \d+ pixels"):
         preprocess_of(named("vit_base_patch16_sapiens2.fb"))
+
+
+def test_a_network_that_timm_lacks_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SettingError, match=r"has no backbone 'resnet43': did you mean resnet34"):
+        create_backbone("resnet43")
+    with pytest.raises(SettingError, match=r"has no backbone '~': see timm\.list_models\(\)"):
+        create_backbone("~")
+    with pytest.raises(SettingError, match=r"backbone 'resnet34\.no_such': .*no_such") as told:
+        create_backbone("resnet34.no_such")
+    assert "\n" not in str(told.value)

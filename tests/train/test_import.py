@@ -5,6 +5,9 @@ each known mistake would give is in a test as well, so that the comparisons are 
 """
 
 import io
+import json
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +18,16 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from deepfood.embed import Embedder
+from deepfood.errors import ArtifactFormatError, MissingExtraError
 from deepfood.model import Model, open_model
+from deepfood.model.hub_layouts import recognise
 from deepfood.model.imported import import_folder
 from deepfood.photo import Preprocess
 from deepfood.runtimes import quantization
+from deepfood.train import export_hub
 from deepfood.train.export_hub import with_graphs
 from deepfood.words import TextEmbedder
 from hub_folders import (
@@ -357,3 +364,62 @@ def test_each_family_is_fed_in_its_own_way(imported: Callable[[str], Imported]) 
         std=(0.229, 0.224, 0.225),
     )
     assert imported("transformers.js DINOv2").model.manifest.preprocess == wanted
+
+
+# Weights of torch that become no graph
+
+
+def refused(folder: Path) -> str:
+    about = {"name": "n", "source": "the tests", "licence": "none"}
+    with pytest.raises(ArtifactFormatError) as caught:
+        import_folder(folder, folder.parent / "model", **about, export=with_graphs)
+    assert "\n" not in str(caught.value)
+    assert not (folder.parent / "model").exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"architecture": "resnet0"}, "has no 'resnet0'"),
+        ({"architecture": "test_resnet", "model_args": {"wide": 1}}, "cannot be exported: .*wide"),
+    ],
+)
+def test_a_network_that_timm_cannot_make_is_refused(
+    about: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(about))
+    (folder / "model.safetensors").touch()
+    assert re.search(said, refused(folder))
+
+
+def test_a_config_of_open_clip_may_name_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    vision = {"image_size": 64, "timm_model_name": "hf-hub:someone/code"}
+    about = {"model_cfg": {"embed_dim": 8, "vision_cfg": vision}}
+    (folder / "open_clip_config.json").write_text(json.dumps(about))
+    (folder / "open_clip_model.safetensors").touch()
+    assert "'hf-hub:someone/code' is a location, not a network" in refused(folder)
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(MissingExtraError, match=r"needs the package open_clip_torch: .*\[train\]"):
+        with_graphs(recognise(folder), tmp_path)
+
+
+class OneAtATime(nn.Module):
+    """A network that takes any number of photos, but each number in another way."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        means = pixels.mean((2, 3))
+        return means if len(pixels) == 1 else means.flip(0)
+
+
+def test_a_network_that_fixes_how_many_photos_it_takes_gets_one(tmp_path: Path) -> None:
+    path = tmp_path / "one.onnx"
+    export_hub._export(OneAtATime().eval(), torch.zeros(2, 3, 8, 8), path)
+    (pixels,) = onnx.load(path).graph.input
+    assert [dim.dim_value for dim in pixels.type.tensor_type.shape.dim] == [1, 3, 8, 8]

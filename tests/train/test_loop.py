@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,10 +31,10 @@ from deepfood.model import open_model
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, TENSORBOARD, TRAINING
-from deepfood.train.hardware import bf16_pays
+from deepfood.train.hardware import Hardware, bf16_pays
 from deepfood.train.loop import Training
 from deepfood.train.losses import LOSSES
-from deepfood.train.recipe import ORIGINAL
+from deepfood.train.recipe import DEEPFOOD, ORIGINAL
 from deepfood.train.run import Task, open_training, train_model
 from deepfood.train.tensorboard import Board
 from deepfood.train.write_model import write_trained
@@ -468,6 +469,18 @@ def test_hardware_that_is_not_there(task: Make) -> None:
         with pytest.raises(SettingError, match=said), open_training(task(device=device)):
             pass
     assert bf16_pays("mps") is False
+
+
+def test_a_batch_that_processes_cannot_divide_is_refused() -> None:
+    third = Hardware(SimpleNamespace(num_processes=3, process_index=2), bf16=False)
+    assert third.share(9) == slice(6, 9)
+    with pytest.raises(SettingError, match="--batch 8 cannot be divided among 3 processes"):
+        third.share(8)
+
+
+def test_a_number_out_of_bounds_is_named_as_its_option() -> None:
+    with pytest.raises(SettingError, match=r"--weight-decay 2: .* less than or equal to 1"):
+        DEEPFOOD.with_changes(weight_decay=2)
 
 
 def test_bf16_computes_near_f32(task: Make) -> None:

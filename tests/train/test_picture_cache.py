@@ -95,6 +95,12 @@ def test_bounds(tmp_path: Path, photos: Path) -> None:
         for place in range(4):
             caches.squeezed.keep(place, DIGEST, some(place), (3, 2))
         assert caches.squeezed.known.tolist() == [True, True, False, False]
+        assert [caches.squeezed.holds(place, DIGEST) for place in range(4)] == [
+            True,
+            True,
+            False,
+            False,
+        ]
 
 
 def test_what_was_used_longest_ago_makes_room(tmp_path: Path) -> None:

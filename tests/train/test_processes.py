@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small import outcome
 
 from deepfood.model import open_model
+from deepfood.train.backbone import create_backbone
 from deepfood.train.run import Task, open_training
 from dishes import LABELS
 
@@ -30,6 +32,11 @@ ALIKE: dict[str, Any] = {
 }
 # With batch norm, whose counts each process has its own of.
 RESUMED: dict[str, Any] = {"epochs": 3, "patience": 0, "checkpoint_s": 0}
+
+
+def alike(folder: Path) -> dict[str, Any]:
+    """ALIKE, from the weights in `folder`."""
+    return {**ALIKE, "weights": str(folder / "weights.pth")}
 
 
 def training(out: Path, changes: dict[str, Any], *, model: bool = False) -> dict[str, Any]:
@@ -59,6 +66,8 @@ def both(out: Path) -> list[dict[str, Any]]:
 def trained(dishes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trainings `killed`, `whole` and `alike`, of two starts: a start imports torch 2 times."""
     folder = tmp_path_factory.mktemp("trained")
+    torch.manual_seed(0)
+    torch.save(create_backbone(ALIKE["backbone"]).state_dict(), folder / "weights.pth")
     killed = training(folder / "killed", RESUMED)
     done = torchrun(dishes, [killed], kill_at=7)
     assert done.returncode != 0
@@ -66,7 +75,7 @@ def trained(dishes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not (folder / "killed" / "rank-0.json").exists()
     others = [
         training(folder / "whole", RESUMED),
-        training(folder / "alike", ALIKE, model=True),
+        training(folder / "alike", alike(folder), model=True),
     ]
     again = torchrun(dishes, [killed, *others])
     assert again.returncode == 0, again.stderr
@@ -81,7 +90,7 @@ def test_two_processes_train_as_one_does(
     float32 sums in another order differ by some 1e-7 a step; ten steps of Adam make 1e-3 of it at
     most, since it divides by the size of the gradient.
     """
-    with open_training(task(**ALIKE, out=tmp_path / "one")) as alone:
+    with open_training(task(**alike(trained), out=tmp_path / "one")) as alone:
         alone.run(lambda record, best: None)
         one = outcome(alone)
     first, second = both(trained / "alike")

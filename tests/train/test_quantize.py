@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from deepfood.data.photos import list_photos
@@ -246,3 +247,29 @@ def test_a_full_disk(arguments: list[object], tmp_path: Path) -> None:
         assert "no space left on the disk of" in full.stderr.splitlines()[-1]
         assert "Traceback" not in full.stderr
         assert not (tmp_path / "int8").exists()
+
+
+def test_weights_beside_a_network_are_made_int8_with_it(tmp_path: Path) -> None:
+    network = onnx.load(open_model(write_conv_model(tmp_path / "base")).onnx)
+    whole = network.SerializeToString()
+    onnx.save_model(
+        network,
+        tmp_path / "outside.onnx",
+        save_as_external_data=True,
+        location="weights-1",
+        size_threshold=0,
+    )
+    outside = (tmp_path / "outside.onnx").read_bytes()
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(1, 3, 64, 64)).astype(np.float32) for _ in range(2)]
+    small = quantize_network(outside, {"weights-1": tmp_path / "weights-1"}, inputs)
+    assert not any(one.external_data for one in onnx.load_from_string(small).graph.initializer)
+    found, wanted = (
+        onnxruntime.InferenceSession(one).run(None, {"pixels": inputs[0]})[0]
+        for one in (small, quantize_network(whole, {}, inputs))
+    )
+    assert np.allclose(found, wanted, atol=1e-6)
+    fused = onnx.load_from_string(fuse_head(outside, np.ones((16, 2), np.float32)))
+    [first, *_, head] = fused.graph.initializer
+    assert first.external_data[0].value == "weights-1"
+    assert list(head.dims) == [16, 2]

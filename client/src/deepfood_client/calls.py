@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepfood_client.errors import (
     DeepfoodError,
+    KeyRefusedError,
     PhotoError,
     PhotoNotFoundError,
     QueryError,
@@ -146,7 +147,8 @@ class Call(Generic[T]):
     """One request and how its answer is read.
 
     `changes` marks requests that change the gallery: they are sent again only if the server
-    certainly did nothing. `missing` is the error where what it names is not there.
+    certainly did nothing. `missing` is the error where what it names is not there, `forbidden` that
+    where the server takes no such request.
     """
 
     method: str
@@ -155,6 +157,7 @@ class Call(Generic[T]):
     changes: bool = False
     body: dict[str, Any] = field(default_factory=dict)
     missing: type[DeepfoodError] = PhotoNotFoundError
+    forbidden: type[DeepfoodError] = KeyRefusedError
 
 
 def search(photo: OneOrSeveral[PhotoLike] | None, question: Question) -> Call[SearchResult]:
@@ -220,6 +223,18 @@ def explain(
     files = None if photo is None else [("photo", photo_file(photo))]
     body = {"data": data, "files": files}
     return Call("POST", "/api/v1/explain", _reader(Explanation), body=body)
+
+
+def feedback(
+    question: str, hit: str, right: bool | None, session: str, photo: PhotoLike | None
+) -> Call[None]:
+    """Raises PhotoError."""
+    fields = {"question": question, "hit": hit, "right": right, "session": session}
+    if photo is not None:
+        fields["photo"] = _data_url(photo)
+    # Not marked as a change: what is said twice is said once.
+    body = {"json": fields}
+    return Call("POST", "/api/v1/feedback", lambda _: None, body=body, forbidden=ServiceError)
 
 
 def _in_json(name: str, one: Any) -> Any:

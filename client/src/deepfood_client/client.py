@@ -1,6 +1,7 @@
 """`Client`, and `AsyncClient` with the same methods to await."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Self, TypeVar, Unpack
@@ -69,6 +70,7 @@ class Client:
     ) -> None:
         self._http = httpx.Client(**_options(url, key, timeout_s))
         self._url, self._retries, self._longest_wait_s = url, retries, longest_wait_s
+        self._session = secrets.token_urlsafe(16)
 
     def search(
         self,
@@ -117,6 +119,23 @@ class Client:
         `hit` is the id of a photo that was found; `box` the part that was searched with.
         """
         return self._send(calls.explain(photo, hit, id, box))
+
+    def feedback(
+        self,
+        question: str,
+        hit: str,
+        right: bool | None,
+        *,
+        session: str | None = None,
+        photo: PhotoLike | None = None,
+    ) -> None:
+        """Say whether a hit of an answer was right, None to take it back.
+
+        `question` is the answer's, `hit` the photo's id. `session` stands for one visitor, who has
+        one vote on each hit: 16 to 64 letters and digits, by default drawn for this Client. `photo`
+        is the one photo asked with, for servers that keep it (`gallery().feedback_photos`).
+        """
+        self._send(calls.feedback(question, hit, right, session or self._session, photo))
 
     def add(
         self,
@@ -245,6 +264,7 @@ class AsyncClient:
     ) -> None:
         self._http = httpx.AsyncClient(**_options(url, key, timeout_s))
         self._url, self._retries, self._longest_wait_s = url, retries, longest_wait_s
+        self._session = secrets.token_urlsafe(16)
 
     async def search(
         self,
@@ -297,6 +317,23 @@ class AsyncClient:
         `hit` is the id of a photo that was found; `box` the part that was searched with.
         """
         return await self._send(calls.explain(photo, hit, id, box))
+
+    async def feedback(
+        self,
+        question: str,
+        hit: str,
+        right: bool | None,
+        *,
+        session: str | None = None,
+        photo: PhotoLike | None = None,
+    ) -> None:
+        """Say whether a hit of an answer was right, None to take it back.
+
+        `question` is the answer's, `hit` the photo's id. `session` stands for one visitor, who has
+        one vote on each hit: 16 to 64 letters and digits, by default drawn for this Client. `photo`
+        is the one photo asked with, for servers that keep it (`gallery().feedback_photos`).
+        """
+        await self._send(calls.feedback(question, hit, right, session or self._session, photo))
 
     async def add(
         self,

@@ -19,7 +19,6 @@ from deepfood_client.errors import (
 _BUSY = (429, 503)
 _ERRORS: dict[int, type[DeepfoodError]] = {
     401: KeyRefusedError,
-    403: KeyRefusedError,
     413: PhotoTooLargeError,
     415: PhotoUnsupportedError,
     422: QueryError,
@@ -61,7 +60,7 @@ def error_of(
         detail = str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         problem, detail = {}, f"{what.status_code} {what.reason_phrase}"
-    kind = {**_ERRORS, 404: call.missing}.get(what.status_code, ServiceError)
+    kind = {**_ERRORS, 403: call.forbidden, 404: call.missing}.get(what.status_code, ServiceError)
     if issubclass(kind, ServiceError) and problem.get("request_id"):
         detail += f" (request {problem['request_id']})"
     return kind(detail)

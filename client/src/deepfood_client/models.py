@@ -98,7 +98,9 @@ class Hit(Photo):
     has no label or the answer has no verdict. For words alone, it is the probability of showing
     what they name. `attributes` are those that are known of it; `alike` are its near-duplicates,
     where `group_duplicates` was asked for. `matched` says where words of the question are in its
-    texts; it is empty where a photo only looks so.
+    texts; it is empty where a photo only looks so. `box` is left, top, width and height, as shares
+    of the photo, of the part that is so similar, where a part is more so than the whole photo; it
+    has no `probability` then. Only galleries that were built with parts have such hits.
     """
 
     score: float
@@ -107,6 +109,7 @@ class Hit(Photo):
     attributes: dict[str, Value] = {}
     alike: tuple[NearDuplicate, ...] = ()
     matched: tuple[Matched, ...] = ()
+    box: tuple[float, float, float, float] | None = None
 
 
 class LabelGuess(_Model):
@@ -142,7 +145,9 @@ class SearchResult(_Model):
     page, null on the last one. `notes` say what a filter left out. `parts` are the dishes of a
     `plate`, at most 8, and null for any other question: one that is the whole photo where it shows
     one dish, and none where it shows nothing like the gallery. `several` is the probability that
-    there are several dishes, null where the gallery is not calibrated on plates.
+    there are several dishes, null where the gallery is not calibrated on plates. `question` stands
+    for what was asked when feedback is given on a hit, for a day; it is null where the server takes
+    no feedback.
     """
 
     hits: tuple[Hit, ...]
@@ -154,6 +159,7 @@ class SearchResult(_Model):
     notes: tuple[Note, ...]
     parts: tuple[PlatePart, ...] | None = None
     several: float | None = None
+    question: str | None = None
 
 
 class NameGuess(_Model):
@@ -449,6 +455,7 @@ class GalleryFacts(_Model):
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
     beyond the photo. `query_urls`: whether the service fetches photos by `url`, from some hosts.
+    `feedback`: whether it takes feedback, and `feedback_photos`: also the photo asked with.
     """
 
     photos: int
@@ -461,6 +468,8 @@ class GalleryFacts(_Model):
     attributes: tuple[Attribute, ...]
     changes: bool = False
     query_urls: bool = False
+    feedback: bool = False
+    feedback_photos: bool = False
 
 
 class Region(_Model):

@@ -177,7 +177,7 @@ def main() -> None:
     except (KeyboardInterrupt, StoppedError) as error:
         print(f"\ndeepfood: {str(error) or 'stopped'}", file=sys.stderr)
         code = 130
-    except typer.Abort:
+    except typer.Abort:  # pragma: no cover - Ctrl-C before the command has begun
         code = 130
     except Exception as error:
         # typer's own usage errors can print themselves.

@@ -53,6 +53,18 @@ def build(
         str | None,
         typer.Option(help="How vectors are stored: f32, f16 or i8.", show_default="f32"),
     ] = None,
+    parts: Annotated[
+        bool | None,
+        typer.Option(
+            "--parts/--no-parts",
+            help="Find each dish of photos of several by itself; later builds keep it so.",
+            show_default=False,
+        ),
+    ] = None,
+    parts_storage: Annotated[
+        str | None,
+        typer.Option(help="How vectors of such dishes are stored: f16 or i8.", show_default="i8"),
+    ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -97,6 +109,7 @@ def build(
         annoy_trees=annoy_trees,
         annoy_search_k=annoy_search_k,
         storage=storage,
+        parts_storage=parts_storage,
         engine=engine,
     )
     try:
@@ -107,6 +120,7 @@ def build(
         source,
         out,
         settings,
+        parts=parts,
         replace=replace,
         allow_loss=allow_loss,
         discard=discard,
@@ -127,7 +141,9 @@ def build(
                 "passed_over": [asdict(one) for one in source.passed_over],
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
+                "parts": kept_parts(report.manifest),
                 "seconds": round(report.seconds, 3),
+                "parts_seconds": round(report.parts_seconds, 3),
                 "up_to_date": report.up_to_date,
             }
         )
@@ -139,14 +155,23 @@ def build_and_report(
     settings: Settings,
     *,
     quiet: bool = False,
+    parts: bool | None = None,
     **consent: bool,
 ) -> Any:
-    report = deepfood.build_gallery(source, out, settings, quiet=quiet, **consent)
+    report = deepfood.build_gallery(source, out, settings, parts=parts, quiet=quiet, **consent)
     if not quiet:
         _print_report(report, out)
         print_passed_over(source.passed_over)
         print_rows_without_photo(source.rows_without_photo)
     return report
+
+
+def kept_parts(manifest: Any) -> dict[str, Any] | None:
+    """How many vectors of parts a gallery has just been built with, and how they are kept."""
+    parts = getattr(manifest, "parts", None)  # a gallery on Milvus has none
+    if parts is None:
+        return None
+    return {"vectors": parts.covered, "storage": parts.storage, "index": parts.index.kind}
 
 
 def _print_report(report: Any, out: Path | str) -> None:
@@ -161,6 +186,11 @@ def _print_report(report: Any, out: Path | str) -> None:
         f"{out}: {counted(report.count, 'photo')}, index {about.index.kind}; "
         f"{report.embedded} embedded, {report.reused} known before, {report.seconds:.1f} s{rate}"
     )
+    if kept := kept_parts(about):
+        print(
+            f"parts of photos: {counted(kept['vectors'], 'vector')} in "
+            f"{kept['storage']}, index {kept['index']}; {report.parts_seconds:.1f} s of these"
+        )
     for note in report.notes:
         print(note)
     if report.gone:

@@ -52,6 +52,8 @@ def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
         return f"none: {why_not}" if why_not else "none: build it again"
     plates = about["plates"]
     made = f"on {counted(plates['tables'], 'made table')}" if plates else "by fixed rules"
+    if about["no_plates"]:
+        made += f" ({about['no_plates']})"
     return (
         f"on {counted(about['queries'], 'photo')} ({about['queries_from']}); label right "
         f"{about['label_accuracy']:.1%}, error of probabilities {about['hit_ece']:.3f} (hits) and "

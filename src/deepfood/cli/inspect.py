@@ -1,6 +1,6 @@
 """`deepfood info` and `verify`: describe artifacts and check them for damage."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,12 +35,22 @@ def info(
         about["calibration"] = calibration_line(about["calibration"], about.pop("uncalibrated"))
     if "tuned" in about:
         about["tuned"] = tuned_line(about["tuned"])
+    if about.get("parts"):
+        about["parts"] = _parts_line(about["parts"])
     for name, value in about.items():
         print(f"{name.replace('_', ' '):17}  {len(value) if isinstance(value, list) else value}")
     for file in about.get("gone", []):
         print(f"  gone since the generation before: {file}")
     for one in about.get("left_out", []):
         print(f"  left out: {one['file']}: {one['reason']}")
+
+
+def _parts_line(kept: dict[str, Any]) -> str:
+    """The dishes of photos of several, in a line."""
+    return (
+        f"{counted(kept['count'], 'part')} of {counted(kept['photos'], 'photo')}, "
+        f"{kept['bytes']:,} bytes in {kept['storage']}, index {kept['index']}"
+    )
 
 
 @app.command(rich_help_panel=LOOK_AFTER)

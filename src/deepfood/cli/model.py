@@ -136,16 +136,9 @@ def model_info(model: ModelArgument, as_json: Json = False) -> None:
 
 
 def _with_torch(layout: "Layout", scratch: Path) -> "Layout":
-    """Graphs of weights that only torch can read. Raises MissingExtraError without torch."""
-    from deepfood.extras import missing_extra
+    """Graphs of weights that only torch can read; `look_up` has found that it is installed."""
+    from deepfood.train.export_hub import with_graphs
 
-    try:
-        from deepfood.train.export_hub import with_graphs
-    except ImportError as error:
-        raise missing_extra(
-            f"only torch can read weights of {layout.name}, and {error.name} is not installed",
-            "train",
-        ) from error
     return with_graphs(layout, scratch)
 
 

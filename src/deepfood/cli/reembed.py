@@ -102,12 +102,12 @@ def reembed(
     known = done.manifest.model_fingerprint == embedder.model.fingerprint and not done.swapped
     if as_json:
         about = {} if known else {"compared": _compared(found), "refused": found.refused}
-        print_json({**_facts(gallery, done), **about})
+        print_json({**renewed_facts(gallery, done), **about})
     elif known:
         print(f"{gallery} is up to date: it was made with this Model")
     else:
         _print_compared(found)
-        _print_report(gallery, done, "embedded")
+        print_renewed(gallery, done, "embedded")
     if found.refused:
         print(f"deepfood: {found.refused}", file=sys.stderr)
         raise typer.Exit(1)
@@ -131,7 +131,7 @@ def rollback(
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Undo the last `build` or `reembed`; changes made by hand since are kept.
+    """Undo the last `build`, `reembed` or `learn`; changes made by hand since are kept.
 
     In a bucket, make the previous release the latest again. A second rollback goes forward
     again.
@@ -154,9 +154,9 @@ def rollback(
         return
     done = engine.rollback(drop_unreadable=drop_unreadable, quiet=as_json)
     if as_json:
-        print_json(_facts(gallery, done))
+        print_json(renewed_facts(gallery, done))
     else:
-        _print_report(gallery, done, "embedded")
+        print_renewed(gallery, done, "embedded")
 
 
 def _rollback_releases(address: str, settings: Settings, *, forget: bool, as_json: bool) -> None:
@@ -178,9 +178,9 @@ def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
 
     done = engine_at(gallery, load_settings()).compact(quiet=as_json)
     if as_json:
-        print_json(_facts(gallery, done))
+        print_json(renewed_facts(gallery, done))
     else:
-        _print_report(gallery, done, "copied")
+        print_renewed(gallery, done, "copied")
 
 
 def _compared(found: "Succession") -> dict[str, Any]:
@@ -208,7 +208,8 @@ def _print_compared(found: "Succession") -> None:
         print(judged.judgement.losses())
 
 
-def _facts(gallery: Place, done: "RenewReport[Any]") -> dict[str, Any]:
+def renewed_facts(gallery: Place, done: "RenewReport[Any]") -> dict[str, Any]:
+    """What a change of generation did, for JSON."""
     return {
         "gallery": str(gallery),
         "swapped": done.swapped,
@@ -221,7 +222,8 @@ def _facts(gallery: Place, done: "RenewReport[Any]") -> dict[str, Any]:
     }
 
 
-def _print_report(gallery: Place, done: "RenewReport[Any]", what: str) -> None:
+def print_renewed(gallery: Place, done: "RenewReport[Any]", what: str) -> None:
+    """What a change of generation did; `what` happened to the vectors."""
     about = done.manifest
     kept = "" if done.swapped else "; nothing else changed"
     print(

@@ -337,8 +337,10 @@ def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None
     elif found.verdict:
         print(_WORD_VERDICTS[found.verdict])
     _print_hits(gallery, found)
-    passing = " that pass the filter" if filtered else ""
-    print(f"{len(found.hits)} of {counted(found.total, 'photo')}{passing}")
+    one, many = "photo", "photos"
+    if filtered:
+        one, many = "photo that passes the filter", "photos that pass the filter"
+    print(f"{len(found.hits)} of {counted(found.total, one, many)}")
     for note in found.notes:
         print(f"note: {note}")
 
@@ -347,6 +349,8 @@ def _print_hits(gallery: "Gallery", found: "SearchResult | PlatePart") -> None:
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         why = [f"{one.field}: {one.value}" for one in hit.matched if one.field not in _SHOWN]
+        if hit.box:
+            why.append(f"box {','.join(f'{side:.3f}' for side in astuple(hit.box))}")
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label, *why) if part)
         print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
         for one in hit.alike:
@@ -375,6 +379,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
         "score": hit.score,
         "probability": hit.probability,
         "same_dish": hit.same_dish,
+        "box": astuple(hit.box) if hit.box else None,
         "id": hit.photo.id,
         **asdict(hit.photo),
     }

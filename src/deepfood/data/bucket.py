@@ -133,7 +133,7 @@ class BucketRoot(Root):
     def photos(self, below: str, passed_over: Tally) -> Iterator[str]:
         start = f"{below}/" if below else ""
         seen = set()
-        for file in self._stamps():
+        for file, (size, _) in self._stamps().items():
             if not file.startswith(start):
                 continue
             inner = file.removeprefix(start)
@@ -144,10 +144,9 @@ class BucketRoot(Root):
                 if folder not in seen:
                     seen.add(folder)
                     passed_over.add(folder, why_not_folder(folders[depth]) or "")
-            elif not name:  # an empty object that represents a folder
-                continue
             elif reason := why_not_file(name):
-                passed_over.add(inner, reason)
+                if size:  # an empty object marks a folder, and is listed without its last "/"
+                    passed_over.add(inner, reason)
             else:
                 yield inner
 

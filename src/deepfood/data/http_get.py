@@ -1,7 +1,6 @@
 """One GET request with checked redirects, and the server's metadata of the file."""
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ _MAX_WAIT_S = 60
 _WAY_OUT = "check the address and the network"
 #: Host names, IPv4 and IPv6; other hosts that httpx accepts cannot be reached.
 _HOST = re.compile(r"[\w.:-]+")
+_BASE64 = "[A-Za-z0-9+/]"
 
 
 class Refused(Exception):  # noqa: N818  (callers turn it into an error that names the file)
@@ -67,22 +67,22 @@ def get(
     plain = {"Accept-Encoding": "identity", "User-Agent": f"deepfood/{__version__}", **others}
     first = at = _parsed(url)
     stated: dict[str, str] = {}
-    with httpx.Client(timeout=timeout_s) as client:
+
+    def check_redirect(response: httpx.Response) -> None:
+        # Before httpx parses the target, as it takes an invalid one for a broken connection.
+        if response.has_redirect_location:
+            response.headers["Location"] = str(_redirected(url, response))
+
+    with httpx.Client(timeout=timeout_s, event_hooks={"response": [check_redirect]}) as client:
         for _ in range(_MAX_REDIRECTS):
             headers = {**plain, **own} if _origin(at) == _origin(first) else plain
-            try:
-                request = client.build_request("GET", at, headers=headers)
-                response = client.send(request, stream=True)
-            except httpx.InvalidURL as error:  # httpx parses the redirect's target
-                raise DownloadError(
-                    f"{shown(url)} redirects to an invalid address: refused"
-                ) from error
+            response = client.send(client.build_request("GET", at, headers=headers), stream=True)
             try:
                 stated |= _linked(response.headers)
                 if not response.has_redirect_location:
                     yield _answer(url, response, stated)
                     return
-                at = _redirected(url, at, response)
+                at = httpx.URL(response.headers["Location"])
             finally:
                 response.close()
     raise DownloadError(f"{shown(url)} redirects more than {_MAX_REDIRECTS} times")
@@ -90,11 +90,7 @@ def get(
 
 def shown(url: str) -> str:
     """A URL for messages, without password, query and fragment, which may hold secrets."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        return repr(url)
-    return str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
+    return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
 
 
 def broken_text(error: httpx.HTTPError, url: str, timeout_s: float) -> str:
@@ -109,23 +105,29 @@ def broken_text(error: httpx.HTTPError, url: str, timeout_s: float) -> str:
 
 def _parsed(url: str) -> httpx.URL:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        return _reachable(httpx.URL(url))
+    except (httpx.InvalidURL, ValueError) as error:
         raise DownloadError(f"{url!r} is not an address: {error}") from error
-    if parsed.scheme not in ("http", "https") or not _HOST.fullmatch(parsed.host):
-        raise DownloadError(f"{url!r} is not an address that begins with http:// or https://")
-    return parsed
 
 
-def _redirected(url: str, at: httpx.URL, response: httpx.Response) -> httpx.URL:
+def _reachable(url: httpx.URL) -> httpx.URL:
+    """The URL itself. Raises ValueError where it is not http(s) or no host can be called so."""
+    host = url.host
+    host.encode("idna")  # as the system does, to look it up
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        raise ValueError("it must begin with http:// or https:// and a host")
+    return url
+
+
+def _redirected(url: str, response: httpx.Response) -> httpx.URL:
     """The target of a redirect: never from https to http, nor to another scheme."""
-    location: str = response.headers["Location"]
+    at, location = response.request.url, response.headers["Location"]
     try:
         # Checked before httpx parses the address, as it knows http(s) only.
         scheme = urlsplit(location).scheme or at.scheme
         if scheme not in ("http", "https") or (at.scheme, scheme) == ("https", "http"):
             raise DownloadError(f"{shown(url)} redirects from {at.scheme} to {scheme}: refused")
-        return at.join(location)
+        return _reachable(at.join(location))
     except (httpx.InvalidURL, ValueError) as error:
         raise DownloadError(f"{shown(url)} redirects to an invalid address: {error}") from error
 
@@ -171,20 +173,13 @@ def _linked(headers: httpx.Headers) -> dict[str, str]:
 def _stated(headers: httpx.Headers) -> dict[str, str]:
     """Hashes that servers send: Repr-Digest (RFC 9530), Google Cloud Storage, Amazon S3."""
     stated: dict[str, str] = {}
-    if match := re.search(r"\bsha-256=:([\w+/]{43}=):", headers.get("Repr-Digest", "")):
-        stated["sha256"] = _hex(match[1])
-    if match := re.search(r"\bmd5=([\w+/]{22}==)", headers.get("x-goog-hash", "")):
-        stated["md5"] = _hex(match[1])
+    if match := re.search(rf"\bsha-256=:({_BASE64}{{43}}=):", headers.get("Repr-Digest", "")):
+        stated["sha256"] = base64.b64decode(match[1]).hex()
+    if match := re.search(rf"\bmd5=({_BASE64}{{22}}==)", headers.get("x-goog-hash", "")):
+        stated["md5"] = base64.b64decode(match[1]).hex()
     # S3's ETag is the MD5 of an object uploaded in one part and not encrypted with a KMS key.
     plain = headers.get("x-amz-server-side-encryption", "AES256") == "AES256"
     match = re.fullmatch(r'"([0-9a-f]{32})"', headers.get("ETag", ""))
     if match and plain and "x-amz-request-id" in headers:
         stated["md5"] = match[1]
-    return {name: value for name, value in stated.items() if value}
-
-
-def _hex(text: str) -> str:
-    try:
-        return base64.b64decode(text, validate=True).hex()
-    except binascii.Error:
-        return ""
+    return stated

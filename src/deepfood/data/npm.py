@@ -168,8 +168,8 @@ def unpack(package: Package, tarball: Path, wanted: re.Pattern[str]) -> dict[str
                         f"limit is {MAX_FILE_BYTES:,}"
                     )
                 contents = tar.extractfile(member)
-                if contents is not None:
-                    found[member.name] = contents.read()
+                assert contents is not None  # it is a regular file
+                found[member.name] = contents.read()
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DownloadError(f"{package} is not a complete tarball: {error}") from error
     return found

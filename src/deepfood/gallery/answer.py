@@ -46,8 +46,9 @@ def nearest_labelled(
     """The photos that vote on a unit vector, float32 [dim]: the VOTERS nearest ones with a label.
 
     A calibration is fitted on the same ones, so its probabilities hold however few photos have one.
+    Photos vote as wholes, as a label is that of all of a photo.
     """
-    return gallery.find(query, VOTERS, where=_LABELLED, without=without).hits
+    return gallery.find(query, VOTERS, where=_LABELLED, without=without, whole=True).hits
 
 
 def judge_words(
@@ -107,8 +108,8 @@ def judge(
     label = LabelGuess(winner, float(calibration.label([most])))
 
     def probability(hit: Hit) -> float | None:
-        if not hit.photo.label:
-            return None
+        if not hit.photo.label or hit.box:
+            return None  # the label is not that of a part
         return float(calibration.hit([hit.score, share.get(hit.photo.label, 0.0)]))
 
     surest = max([label.probability, *(probability(hit) or 0 for hit in voters)])

@@ -40,10 +40,9 @@ class Averaging(BaseModel):
         `scores` float32 [n] are theirs to the query, `vectors` float32 [n, dim].
         """
         alike = vectors @ vectors.T
-        lengths = np.sqrt(
-            alike.diagonal()
-        )  # what is kept as i8 is a little longer or shorter than 1
-        return averaged(scores, alike / np.outer(lengths, lengths), self.neighbours, self.power)
+        lengths = np.sqrt(alike.diagonal())  # i8 is a little longer or shorter than 1
+        cosines = (alike / np.outer(lengths, lengths)).astype(np.float32)
+        return averaged(scores, cosines, self.neighbours, self.power)
 
     def rescored(self, scores: Vectors, vectors: Vectors) -> Vectors:
         """The scores, float32 [n], of all photos, of which the best are the candidates.

@@ -76,8 +76,9 @@ class Calibration(BaseModel):
     auroc: Share
     #: The curves of words; None where the Model has no text tower, or there are too few labels.
     words: WordCalibration | None = None
-    #: The curves of plates; None where there are too few photos, or the Model has no feature map.
+    #: The curves of plates, or the reason why there are none.
     plates: PlateCalibration | None = None
+    no_plates: str | None = None
 
 
 @dataclass(frozen=True)

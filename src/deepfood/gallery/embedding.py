@@ -38,12 +38,12 @@ def read_photos(
     def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
         return _read_one(source, file, embedder, embedding)
 
-    workers, waiting = _threads(embedder, source.root.reads_ahead)
+    workers, waiting = embedding_threads(embedder, source.root.reads_ahead)
     with reading_ahead(work, files, workers=workers, reading=waiting) as results:
         yield results
 
 
-def _threads(embedder: Embedder, reads_ahead: int) -> tuple[int, int]:
+def embedding_threads(embedder: Embedder, reads_ahead: int) -> tuple[int, int]:
     """How many threads compute, and how many more wait for slow reads or for an accelerator."""
     workers = embedder.threads + 1
     return workers, embedder.at_once - workers + reads_ahead
@@ -149,6 +149,6 @@ def embed_photos_of(
         except PhotoError as error:
             return str(error)
 
-    workers, waiting = _threads(embedder, gallery.reads_ahead)
+    workers, waiting = embedding_threads(embedder, gallery.reads_ahead)
     with reading_ahead(work, photos, workers=workers, reading=waiting) as vectors:
         yield from vectors

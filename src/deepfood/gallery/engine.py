@@ -15,6 +15,7 @@ from deepfood.gallery.add import AddReport
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.history import Event
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import (
     ChangedGallery,
     SearchedGallery,
@@ -79,9 +80,17 @@ class Engine(Protocol):
         """All changes, or those of one photo by its id. Raises QueryError."""
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[Any]:
-        """Make a gallery of `source`, or update it with the Model that it has."""
+        """Make a gallery of `source`, or update it with the Model that it has.
+
+        `parts`: whether dishes of photos of several are found by themselves; None: as it is.
+        """
 
     def add(
         self,
@@ -110,8 +119,11 @@ class Engine(Protocol):
         ArtifactBusyError where another generation than this one lives by now.
         """
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        """Commit a calibration of this generation; another one that lives by now stays as it is."""
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        """Commit a calibration of this generation; another one that lives by now stays as it is.
+
+        Whether it was committed.
+        """
 
     def reembed(
         self,
@@ -138,8 +150,11 @@ class Engine(Protocol):
     def compact(self, *, quiet: bool = False) -> RenewReport[Any]:
         """Free the space of removed photos."""
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """Maintenance by a running server: index the tail, drop holes, write a checkpoint."""
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
+        """Maintenance by a running server: index the tail, drop holes, write a checkpoint.
+
+        `embedder`, of the gallery's Model, finds the parts of photos that were added.
+        """
 
     def describe(self) -> dict[str, Any]:
         """The facts about the gallery, ready for JSON."""

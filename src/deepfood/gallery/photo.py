@@ -12,6 +12,7 @@ from deepfood.data.root import CheckBytes
 from deepfood.embed import Vector
 from deepfood.errors import PhotoError
 from deepfood.gallery.values import Value
+from deepfood.photo_box import Box
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
     `probability` is that of having the query's label, if `judge` could estimate it; `same_dish` is
-    the same in a word. A finished search adds the known `attributes`, and in `alike` the
-    near-duplicates if these were grouped. `matched` says where the words of the question are in the
-    texts of the photo.
+    the same in a word. `box` is the part of the photo that is so similar, if a part is more so than
+    the whole; there is no probability then. A finished search adds the known `attributes`, and in
+    `alike` the near-duplicates if these were grouped. `matched` says where the words of the
+    question are in the texts of the photo.
     """
 
     photo: Photo
@@ -81,6 +83,7 @@ class Hit:
     attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
     alike: tuple["Hit", ...] = ()
     matched: tuple[Matched, ...] = ()
+    box: Box | None = None
 
 
 @dataclass(frozen=True)

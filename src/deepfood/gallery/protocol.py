@@ -93,8 +93,9 @@ class FindOptions(TypedDict, total=False):
 
     `where` is a filter that photos must pass. `diversity`, 0 to 1, trades similarity for variety.
     `group_duplicates` shows near-duplicates as one hit. `cursor` is the `next` of the previous
-    page. `without` lists ids of photos to leave out. `untuned` compares with the photos' own
-    vectors only, as words need, even where the gallery is tuned.
+    page. `without` lists ids of photos to leave out. `whole` compares photos as wholes, where the
+    gallery keeps their parts too. `untuned` compares with the photos' own vectors only, as words
+    need, even where the gallery is tuned.
     """
 
     where: Filter | None
@@ -102,6 +103,7 @@ class FindOptions(TypedDict, total=False):
     group_duplicates: bool
     cursor: str | None
     without: Sequence[str]
+    whole: bool
     untuned: bool
 
 

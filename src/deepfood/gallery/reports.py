@@ -16,6 +16,7 @@ class BuildReport(Generic[ManifestT]):
 
     `gone` are files of photos that the source lost and nobody removed; their manual edits are
     kept. `notes` are lines for people. `attributes` are table columns with new cells.
+    `parts_seconds` of the `seconds` went into the dishes of photos of several.
     """
 
     manifest: ManifestT
@@ -29,6 +30,7 @@ class BuildReport(Generic[ManifestT]):
     gone: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    parts_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from deepfood.index.annoy import AnnoyIndex
 from deepfood.index.contract import Index, IndexSpec, Kind, Mask
 from deepfood.index.exact import ExactIndex
 from deepfood.index.hnsw import HnswIndex
-from deepfood.index.vectors import Storage, VectorFile, append_vectors, check_rows
+from deepfood.index.vectors import Rows, Storage, VectorFile, append_vectors, check_rows
 
 __all__ = [
     "INDEXES",
@@ -12,6 +12,7 @@ __all__ = [
     "IndexSpec",
     "Kind",
     "Mask",
+    "Rows",
     "Storage",
     "VectorFile",
     "append_vectors",

@@ -58,11 +58,16 @@ class VectorFile:
         """Map `count` rows. Raises ArtifactMissingError; ArtifactCorruptError if it has fewer."""
         row = _checked_row_type(path, dimension, storage, count)
         if count == 0:  # nothing to map
-            return cls(np.empty(0, row), dimension, storage)
+            return cls.empty(dimension, storage)
         try:
             return cls(np.memmap(path, row, mode="r", shape=(count,)), dimension, storage)
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def empty(cls, dimension: int, storage: Storage) -> Self:
+        """No rows, of no file."""
+        return cls(np.empty(0, _row_type(dimension, storage)), dimension, storage)
 
     def __len__(self) -> int:
         return len(self._stored)

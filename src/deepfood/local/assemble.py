@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,29 @@ from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.known import EmbeddedFile
-from deepfood.local.manifest import LocalManifest, generation_folder, index_path, keep_model
+from deepfood.local.make_parts import index_parts
+from deepfood.local.manifest import (
+    LocalManifest,
+    PartsStorage,
+    generation_folder,
+    index_path,
+    keep_model,
+)
+from deepfood.local.parts import StoredParts
 from deepfood.local.store import Store
 from deepfood.model import Model
 from deepfood.progress import bar
 from deepfood.words import word_embedder
 
 _CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class KeptParts:
+    """How a generation stores the parts of its photos, and what has them, of the same Model."""
+
+    storage: PartsStorage
+    sources: Sequence[StoredParts]
 
 
 def assemble(
@@ -37,12 +54,14 @@ def assemble(
     spec: IndexSpec,
     storage: Storage,
     *,
+    parts: KeptParts | None = None,
     before: LocalManifest | None,
     quiet: bool,
 ) -> LocalManifest:
     """Write a generation of the chosen photos, at least one, and commit it.
 
-    `fold` holds the manual edits. `before` is the generation to which `rollback` returns.
+    `fold` holds the manual edits. `parts` are those to keep of the photos, None for none. `before`
+    is the generation to which `rollback` returns.
     """
     chosen = choice.photos
     folder = generation_folder(out, generation)
@@ -66,6 +85,14 @@ def assemble(
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
                 kind.build(store.vectors(), path, spec, progress.update)
+            files = index_files(out, path) if kind.suffix else {}
+            about_parts = None
+            if parts is not None:
+                kept = StoredParts(store, parts.storage)
+                for source in parts.sources:
+                    kept.copy_from(source, [photo.sha256 for photo in kept.lacking()])
+                about_parts, parts_path = index_parts(kept, spec, by_size=by_size, quiet=quiet)
+                files |= index_files(out, parts_path) if parts_path else {}
             calibration, why_not = calibrate_store(store, model, quiet=quiet)
         manifest = LocalManifest(
             generation=generation,
@@ -79,7 +106,8 @@ def assemble(
             index_by_size=by_size,
             calibration=calibration,
             uncalibrated=why_not,
-            files=index_files(out, path) if kind.suffix else {},
+            files=files,
+            parts=about_parts,
             before=before,
         )
         sync_folder(folder)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from deepfood.errors import ArtifactCorruptError
+from deepfood.errors import ArtifactCorruptError, in_one_line
 from deepfood.gallery.declared import Declared, Definition, clean_values, resolved_definitions
 from deepfood.gallery.photo import crc_of
 from deepfood.gallery.values import (
@@ -26,7 +26,6 @@ from deepfood.gallery.values import (
     keys_of,
 )
 from deepfood.local.columns import AttributeColumn, Columns, Masks, stopped_in_time
-from deepfood.local.connections import in_one_line
 from deepfood.local.groups import GroupsAndOrders
 
 #: Executed by the Store after the table `photos` exists.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deepfood.artifacts import BUILDING
 from deepfood.counted import counted
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import (
@@ -30,12 +31,14 @@ from deepfood.errors import (
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
 from deepfood.gallery.embedding import Reading, read_photos
+from deepfood.gallery.feedback_file import FEEDBACK
 from deepfood.gallery.fold import Fold
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.record import user
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
 from deepfood.gallery.source_table import changed_cells, import_of, table_of
 from deepfood.index import IndexSpec, Storage
-from deepfood.local.assemble import assemble
+from deepfood.local.assemble import KeptParts, assemble
 from deepfood.local.checkpoints import checkpoint_if_long, fold_of
 from deepfood.local.embed_photos import embed_photos
 from deepfood.local.growing_store import GrowingStore
@@ -49,17 +52,20 @@ from deepfood.local.known import (
 )
 from deepfood.local.lock import LOCK, only_writer
 from deepfood.local.lost_photos import bring_back
+from deepfood.local.make_parts import make_parts
 from deepfood.local.manifest import (
     LOST_FOUND,
     MODELS,
     LocalManifest,
+    PartsStorage,
     is_gallery,
     is_generation,
     manifest_copies,
     model_problems,
     remove_leftovers,
 )
-from deepfood.local.photo_files import PHOTOS, PhotoFiles
+from deepfood.local.parts import StoredParts
+from deepfood.local.photo_files import PHOTOS, PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
 from deepfood.local.store import Store
 
@@ -74,20 +80,25 @@ def build_gallery(
     spec: IndexSpec,
     storage: Storage = "f32",
     *,
+    parts: bool | None = None,
+    parts_storage: PartsStorage = "i8",
+    photos: PhotoAccess = IN_PLACE,
     consent: Consent = NOTHING_ASKED,
     reading: Reading = read_photos,
     quiet: bool = False,
 ) -> BuildReport[LocalManifest]:
     """Make `out` a gallery of `source`. Photos that were embedded before are not embedded again.
 
-    `reading` embeds them. A file that is no usable photo is recorded with the reason, and does not
-    stop the build. Raises DatasetError where no photo is usable, `out` holds something else, or
-    photos would be lost without `consent`; ArtifactBusyError where another process is writing
-    `out`; another ArtifactError where its journal is damaged; DiskFullError; and what `reading`
-    raises.
+    With `parts` the dishes of photos of several are kept as vectors of their own, in
+    `parts_storage`; None keeps them if the gallery has them already. `photos` is how photos are
+    reached, and `reading` embeds them. A file that is no usable photo is recorded with the reason,
+    and does not stop the build. Raises DatasetError where no photo is usable, `out` holds something
+    else, or photos would be lost without `consent`; ArtifactBusyError where another process is
+    writing `out`; another ArtifactError where its journal is damaged; DiskFullError;
+    NoHeatMapError for parts by a Model without a feature map; and what `reading` raises.
     """
     started = time.monotonic()
-    target = _Target(source, out, embedder, spec, storage)
+    target = _Target(source, out, embedder, spec, storage, parts, parts_storage, photos)
     _refuse_other_folders(out)
     with raising_disk_full(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -106,6 +117,7 @@ def build_gallery(
         choice = choose_photos(source, work.known, fold, work.by_content, consent)
         gone = _gone(living.sound, choice, fold)
         _refuse_loss(target, living, gone, consent)
+        kept, parts_s = _make_parts(target, living, building, choice, quiet=quiet)
         changed = _import_changed(table, source, work.known, fold, journal)
         manifest = assemble(
             out,
@@ -116,6 +128,7 @@ def build_gallery(
             fold,
             spec,
             storage,
+            parts=kept,
             before=_before(out, living),
             quiet=quiet,
         )
@@ -134,6 +147,7 @@ def build_gallery(
             gone=gone,
             notes=living.notes,
             attributes=changed,
+            parts_seconds=parts_s,
         )
 
 
@@ -146,6 +160,15 @@ class _Target:
     embedder: Embedder
     spec: IndexSpec
     storage: Storage
+    parts: bool | None
+    parts_storage: PartsStorage
+    photos: PhotoAccess
+
+    def keeps_parts(self, living: LocalManifest | None) -> PartsStorage | None:
+        """How the parts of photos are to be stored; None for none."""
+        if self.parts is None:  # as it is
+            return living.parts.storage if living and living.parts else None
+        return self.parts_storage if self.parts else None
 
     def can_reuse(self, living: LocalManifest | None) -> bool:
         """Whether the living gallery's vectors equal those embedded now, to the last bit."""
@@ -187,6 +210,7 @@ def _refuse_other_folders(out: Path) -> None:
         if is_gallery(out):  # also of format 1, which had no journal
             return
     own = {BUILDING, LOCK, MODELS, PHOTOS, JOURNAL, LOST_FOUND}
+    own |= {f"{FEEDBACK}{log}" for log in ("", "-wal", "-shm")}
     if out.is_dir() and not (out / JOURNAL).is_dir():
         strangers = sorted(
             path.name for path in out.iterdir() if path.name not in own and not is_generation(path)
@@ -287,6 +311,41 @@ def _embed_missing(
     if todo or lacking:
         known = known_or_removed(stores, fold)
     return _Work(known, by_content(stores), len(todo) + len(lacking), reused)
+
+
+def _make_parts(
+    target: _Target,
+    living: _Living,
+    building: GrowingStore,
+    choice: Choice[EmbeddedFile],
+    *,
+    quiet: bool,
+) -> tuple[KeptParts | None, float]:
+    """Make the parts that nothing has yet, into `building`; how many seconds that took."""
+    started, storage = time.monotonic(), target.keeps_parts(living.manifest)
+    if storage is None:
+        return None, 0.0
+    made = StoredParts(building, "f32")
+    sources, about = [made], living.manifest
+    if (
+        living.sound
+        and about
+        and about.parts
+        and about.parts.storage == storage
+        and about.model_fingerprint == target.embedder.model.fingerprint
+    ):
+        sources.append(StoredParts(living.sound.store, storage))
+    known = set().union(*(one.known() for one in sources))
+    places = PhotoPlaces(target.out, str(target.source.root), target.photos)
+    make_parts(
+        [photo for photo, _ in choice.photos if photo.sha256 not in known],
+        places.read,
+        PartEmbedder(target.embedder),
+        made.append,
+        reads_ahead=places.reads_ahead,
+        quiet=quiet,
+    )
+    return KeptParts(storage, sources), time.monotonic() - started
 
 
 def _import_changed(
@@ -394,6 +453,7 @@ def _is_current(
     if (
         manifest.photos_root != str(source.root)
         or manifest.storage != target.storage
+        or (manifest.parts and manifest.parts.storage) != target.keeps_parts(manifest)
         or manifest.index_by_size != (target.spec.kind == "auto")
         or manifest.index != target.spec.for_count(store.count())
         or (manifest.calibration is None and manifest.uncalibrated is None)  # of an earlier version
@@ -411,4 +471,5 @@ def _is_current(
         any(manifest.problems(out, contents=True))
         or model_problems(manifest.model_folder(out), manifest.model_fingerprint)
         or not sound.is_everything
+        or (manifest.parts and StoredParts(store, manifest.parts.storage).has_to_be_made())
     )

@@ -6,41 +6,14 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, ArtifactError
-
-#: Error codes for a file that this user may not read, or that the disk cannot deliver.
-_NOT_OURS = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-    }
-)
+from deepfood.errors import ArtifactError, unusable_database
 
 
 def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
-    """The error for a catalogue that SQLite cannot use.
-
-    ArtifactCorruptError, but not for a file that this user may not read: it may be intact.
-    """
-    why = in_one_line(error)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ArtifactBusyError(f"another process is writing {path} ({why}): try again")
-    if code in _NOT_OURS:
-        return ArtifactError(
-            f"{path} cannot be opened ({why}): is it yours to read and write, "
-            "and may so many files be open (ulimit -n)?"
-        )
-    return ArtifactCorruptError(
-        f"{path} is not a usable catalogue ({why}): run deepfood verify --repair, or build again"
+    """The error for a catalogue that SQLite cannot use: see `unusable_database`."""
+    return unusable_database(
+        path, error, "is not a usable catalogue", "run deepfood verify --repair, or build again"
     )
-
-
-def in_one_line(error: sqlite3.Error) -> str:
-    """The message of an error in one line: those about a damaged schema quote its SQL."""
-    return " ".join(str(error).split())
 
 
 def close_all(*connections: sqlite3.Connection | None) -> None:

@@ -9,6 +9,7 @@ from deepfood.errors import ArtifactError
 from deepfood.gallery.photo import REMOVED
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.manifest import LocalManifest
+from deepfood.local.parts import StoredParts
 from deepfood.local.snapshot import open_store
 from deepfood.local.store import Store
 
@@ -29,11 +30,27 @@ def describe(folder: Path) -> dict[str, Any]:
             "labels": len(labels),
             "holes": len(now.alive) - now.count,
             "index": about.index.kind,
+            "parts": _parts(about, now.store),
             "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             "changes": now.store.state().head.number,
             "left_out": left_out,
             "gone": _gone(folder, about, now.store),
         }
+
+
+def _parts(about: LocalManifest, store: Store) -> dict[str, Any] | None:
+    """Of the parts of photos: of how many photos, how many, and the bytes of their vectors."""
+    if about.parts is None:
+        return None
+    stored = StoredParts(store, about.parts.storage)
+    photos, count = stored.counts()
+    return {
+        "storage": about.parts.storage,
+        "index": about.parts.index.kind,
+        "photos": photos,
+        "count": count,
+        "bytes": stored.rows() * stored.row_bytes,
+    }
 
 
 def _gone(folder: Path, now: LocalManifest, store: Store) -> list[str]:

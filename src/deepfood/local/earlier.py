@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from deepfood.errors import ArtifactMissingError, DatasetError
+from deepfood.errors import ArtifactMissingError, DatasetError, in_one_line
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.photo import Photo, Skipped
 from deepfood.gallery.values import SAFETY, Type, Value, attribute_name, check_name
-from deepfood.local.connections import in_one_line, unusable
+from deepfood.local.connections import unusable
 from deepfood.local.store import CATALOGUE
 
 _FACTS = (

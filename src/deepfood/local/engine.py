@@ -19,6 +19,7 @@ from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.engine import Beside, ForAll
 from deepfood.gallery.history import Event, history
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
 from deepfood.gallery.tuned import TuneVerdict
@@ -27,6 +28,7 @@ from deepfood.index import IndexSpec
 from deepfood.local.add import add_photos
 from deepfood.local.build import build_gallery
 from deepfood.local.checkpoints import fold_of, is_long, write_checkpoint
+from deepfood.local.complete_parts import complete_parts
 from deepfood.local.describe import describe
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.import_attributes import import_attributes
@@ -86,7 +88,12 @@ class LocalEngine:
         return history(Journal(self.folder), photo)
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[LocalManifest]:
         settings = self._settings
         keep = settings.model is None and not consent.discard and is_gallery(self.folder)
@@ -96,6 +103,9 @@ class LocalEngine:
             open_embedder(settings, gallery_model(self.folder) if keep else None),
             IndexSpec.of(settings),
             settings.storage,
+            parts=parts,
+            parts_storage=settings.parts_storage,
+            photos=self._photos,
             consent=consent,
             reading=reading_for(settings),
             quiet=quiet,
@@ -111,7 +121,7 @@ class LocalEngine:
     ) -> AddReport:
         model = gallery_model(self.folder, self._settings.model)
         embedder = open_embedder(self._settings, model)
-        return add_photos(
+        report = add_photos(
             self.folder,
             paths,
             embedder,
@@ -120,6 +130,9 @@ class LocalEngine:
             quiet=quiet,
             **vars(for_all),
         )
+        with LocalGallery.open(self.folder, photos=self._photos) as gallery:
+            complete_parts(gallery, lambda: PartEmbedder(embedder), quiet=quiet)
+        return report
 
     def import_attributes(
         self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
@@ -134,8 +147,8 @@ class LocalEngine:
     ) -> LocalManifest:
         return tune(self.folder, verdict, model, generation, quiet=quiet)
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_calibration(self.folder, calibration, generation)
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_calibration(self.folder, calibration, generation)
 
     def reembed(
         self,
@@ -171,13 +184,23 @@ class LocalEngine:
     def rollback(
         self, *, drop_unreadable: bool = False, quiet: bool = False
     ) -> RenewReport[LocalManifest]:
-        return rollback(
+        def embedder(model: Model) -> Embedder:
+            return open_embedder(self._settings, model)
+
+        report = rollback(
             self.folder,
-            lambda model: open_embedder(self._settings, model),
+            embedder,
             photos=self._photos,
             drop_unreadable=drop_unreadable,
             quiet=quiet,
         )
+        with LocalGallery.open(self.folder, photos=self._photos) as gallery:
+            complete_parts(
+                gallery,
+                lambda: PartEmbedder(embedder(gallery_model(self.folder))),
+                quiet=quiet,
+            )
+        return report
 
     def forget_before(self) -> None:
         forget(self.folder)
@@ -185,13 +208,20 @@ class LocalEngine:
     def compact(self, *, quiet: bool = False) -> RenewReport[LocalManifest]:
         return compact(self.folder, gallery_model(self.folder), quiet=quiet)
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """Drop holes where they are many, take a long tail into the index, shorten the journal.
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
+        """Drop holes where they are many, find parts, index a long tail, shorten the journal.
 
         What somebody else is at, or has begun and not ended, is left to them.
         """
         assert isinstance(gallery, LocalGallery)
+        model = embedder.embedder.model
         now = gallery.refresh()
+        if now.parts and gallery.complete_at != (now.manifest.generation, now.seq):
+            generation, seq = gallery.complete_at
+            since = seq if generation == now.manifest.generation else 0
+            with contextlib.suppress(ArtifactBusyError):
+                if complete_parts(gallery, lambda: embedder, since=since, quiet=True):
+                    gallery.complete_at = (now.manifest.generation, now.seq)
         if wants_compact(now, self._settings.compact_share):
             if not leaves_work(self.folder, model):
                 with contextlib.suppress(ArtifactBusyError):

@@ -21,8 +21,10 @@ from deepfood.gallery.queries import (
 )
 from deepfood.index.contract import best
 from deepfood.index.vectors import Rows
+from deepfood.local.searched_parts import SearchedParts
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
+from deepfood.photo_box import Box
 
 
 def find_in(
@@ -40,11 +42,13 @@ def find_in(
         question = question_digest(query, options, averaging)
         start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
         allowed, notes = _allowed(now, where, start, options.get("without", ()))
+        parts = None if options.get("whole") else now.parts
 
         def search(
             count: int,
             now: Snapshot = now,
             allowed: npt.NDArray[np.bool_] | None = allowed,
+            parts: SearchedParts | None = parts,
             averaging: Averaging | None = averaging,
         ) -> tuple[Rows, Scores]:
             found = best_of_all(
@@ -54,7 +58,10 @@ def find_in(
                 count,
                 averaging,
             )
-            return best(count, *found)
+            rows, scores = best(count, *found)
+            if parts is None:
+                return rows, scores
+            return parts.joined(rows, scores, query, count, allowed)
 
         following = None
         if is_varied(options):
@@ -73,7 +80,8 @@ def find_in(
         if len(photos) == len(scores) and (
             where is None or all(where.holds(photos[row], known[row]) for row in rows)
         ):
-            shown = _hits(photos, groups, scores)
+            boxes = parts.boxes(photos, now.vectors, query) if parts else {}
+            shown = _hits(photos, groups, scores, boxes)
             hits, alike = [one[0] for one in shown], [one[1:] for one in shown]
             attributes = {
                 hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
@@ -127,6 +135,11 @@ def _varied(
     return shown, scores[flat], last, more, len(rows)
 
 
-def _hits(photos: dict[int, Photo], groups: list[list[int]], scores: Scores) -> list[list[Hit]]:
+def _hits(
+    photos: dict[int, Photo], groups: list[list[int]], scores: Scores, boxes: dict[int, Box]
+) -> list[list[Hit]]:
     each = iter(scores)
-    return [[Hit(photos[row], float(next(each))) for row in members] for members in groups]
+    return [
+        [Hit(photos[row], float(next(each)), box=boxes.get(row)) for row in members]
+        for members in groups
+    ]

@@ -34,7 +34,7 @@ class FollowingStore(GrowingStore):
         replaces all attributes.
         """
         values: dict[int, Values] = {}
-        with self._transaction() as work:
+        with self.transaction() as work:
             if changed is None:
                 _delete_edits(work.db)
             self._define(fold.definitions)
@@ -85,7 +85,7 @@ class FollowingStore(GrowingStore):
         removed = {row: photo for row, photo in self.rows() if fold[photo.sha256].removed}
         lacking = [photo for sha256, photo in fold.added() if not self.has(sha256)]
         lacking, crcs, _ = self._embed_behind(lacking, embed)
-        with self._transaction() as work:
+        with self.transaction() as work:
             self._remove(work, removed)
             _delete_edits(work.db)
             nothing: list[Values] = [{} for _ in lacking]
@@ -110,7 +110,7 @@ class FollowingStore(GrowingStore):
 
         `gone` are photos that a later record removes: their bytes may be deleted already.
         """
-        with self._transaction() as work:
+        with self.transaction() as work:
             absent = Fold()  # the edits of photos that are not here
             for sha256 in touched(record, journal):
                 if not self.has(sha256) and (edits := self.absent(sha256)):

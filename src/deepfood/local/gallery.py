@@ -1,6 +1,5 @@
 """A LocalGallery is searched while it changes: it looks for changes before each search."""
 
-import hashlib
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,10 @@ import numpy.typing as npt
 
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.root import Root
-from deepfood.errors import (
-    PhotoError,
-    PhotoNotFoundError,
-)
+from deepfood.errors import PhotoNotFoundError
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
-from deepfood.gallery.photo import Hit, Photo, of_size
+from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import (
     ColumnFacts,
     Compared,
@@ -56,6 +52,8 @@ class LocalGallery:
         self._access = photos
         self._places = PhotoPlaces(folder, snapshot.manifest.photos_root, photos)
         self._labels = (-1, -1, 0)
+        #: The generation and its newest change when all its photos had been looked at for parts.
+        self.complete_at = (-1, -1)
 
     @classmethod
     def open(cls, folder: Path, model: Model | None = None, photos: PhotoAccess = IN_PLACE) -> Self:
@@ -260,21 +258,8 @@ class LocalGallery:
         return root.where(file)
 
     def read(self, photo: Photo) -> bytes:
-        """The bytes of a photo, if they still are those that were embedded.
-
-        The content is compared with the catalogue, so that nothing but the gallery's photos can be
-        read. Raises PhotoNotFoundError where the file is gone or has changed.
-        """
-        root, file = self._photos().place_of(photo)
-        try:
-            data = root.read(file, of_size(photo))
-        except PhotoError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != photo.sha256:
-            raise PhotoNotFoundError(
-                f"photo {photo.id} is no longer what the gallery was built from: build it again"
-            )
-        return data
+        """The bytes of a photo: see `PhotoPlaces.read`."""
+        return self._photos().read(photo)
 
     def sample(self, count: int, seed: int, where: Filter | None = None) -> list[Photo]:
         """Random photos that pass a filter, the same for the same seed; all if there are fewer."""

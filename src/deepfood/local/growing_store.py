@@ -173,7 +173,7 @@ class GrowingStore(Store):
         if photos:
             path = self.vectors_path
             crcs = append_vectors(path, self.dimension, self.storage, start, vectors).tolist()
-        with self._transaction() as work:
+        with self.transaction() as work:
             clean: Sequence[Values] = self.attributes.cleaned(attributes or [{} for _ in photos])
             if self.journal is not None:
                 facts = [addition_of(*one) for one in zip(photos, clean, strict=True)]
@@ -219,12 +219,12 @@ class GrowingStore(Store):
 
     def one_photo_for_each_content(self) -> None:
         """Refuse the same content twice from now on, as galleries do."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             work.db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_photo ON photos (sha256)")
 
     def remove(self, photos: Mapping[int, Photo]) -> None:
         """Make holes of these rows. Files of the source and their copies are noted as removed."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             if photos:
                 removals = [removal_of(photo) for photo in photos.values()]
                 work.records.append(("remove", {"photos": removals}))
@@ -250,7 +250,7 @@ class GrowingStore(Store):
 
         Raises DatasetError for an invalid value.
         """
-        with self._transaction() as work:
+        with self.transaction() as work:
             given = attributes or {}
             clean = dict(zip(given, self.attributes.cleaned(list(given.values())), strict=True))
             before = self.at(photos)  # refuses altered rows, as the update makes a new checksum
@@ -276,7 +276,7 @@ class GrowingStore(Store):
     ) -> None:
         """Set whole columns of cleaned values, by attribute."""
         assert self.journal is not None
-        with self._transaction() as work:
+        with self.transaction() as work:
             work.records.append(self._import_record(self.journal, definitions, values))
             self.attributes.import_values(definitions, values)
 
@@ -298,7 +298,7 @@ class GrowingStore(Store):
 
     def declare(self, columns: Mapping[str, Declared]) -> list[str]:
         """Declare attributes, all or none. Returns the new names. Raises DatasetError."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             before = self.attributes.declared()
             after = dict(before)
             for name, one in columns.items():
@@ -314,7 +314,7 @@ class GrowingStore(Store):
         Raises UndeclaredError for an unknown name, and DatasetError where a photo has a value.
         """
         name = attribute_name(name)
-        with self._transaction() as work:
+        with self.transaction() as work:
             declared = self.attributes.declared()
             if name not in declared:
                 raise no_attribute(declared, name)
@@ -345,7 +345,7 @@ class GrowingStore(Store):
             file.write(stored)
             file.flush()
             os.fsync(file.fileno())
-        with self._transaction() as work:
+        with self.transaction() as work:
             (total,) = work.db.execute(
                 "SELECT values_sum FROM photos WHERE row = ?", (row,)
             ).fetchone()
@@ -355,7 +355,7 @@ class GrowingStore(Store):
 
     def make_holes(self, rows: Sequence[int]) -> None:
         """Take out rows that are altered or missing."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             work.db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in rows))
             for row in rows:
                 self.attributes.forget(row)
@@ -363,20 +363,20 @@ class GrowingStore(Store):
 
     def sum_again(self) -> None:
         """For repair: accept the present rows of skipped files and absent photos as complete."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             sum_again(work.db)
 
     def note_skipped(self, skipped: Iterable[Skipped]) -> None:
-        with self._transaction() as work:
+        with self.transaction() as work:
             _write_skipped(work.db, skipped)
 
     def forget_skipped(self, file: str) -> None:
-        with self._transaction() as work:
+        with self.transaction() as work:
             work.db.execute("DELETE FROM skipped WHERE file = ?", (file,))
 
     def rebuild_indexes(self) -> None:
         """Rebuild the indexes of the catalogue from its tables."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             work.db.execute("REINDEX")
             work.db.execute("DELETE FROM state")  # its row may have a wrong id
             _write_state(work.db, work.state)
@@ -395,7 +395,7 @@ class GrowingStore(Store):
         A photo that was removed comes back with the next build.
         """
         there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
-        with self._transaction() as work:
+        with self.transaction() as work:
             photos = [
                 {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
                 for sha256, one in undo.before.items()
@@ -432,7 +432,7 @@ class GrowingStore(Store):
             yield self._db
 
     @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> Iterator[Transaction]:
         """All changes inside are made, with their records, or none."""
         with self._locked() as db:
             db.execute("BEGIN IMMEDIATE")

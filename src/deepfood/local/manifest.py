@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.artifacts import MANIFEST, Manifest, kind_of, write_atomically
 from deepfood.errors import (
@@ -22,7 +22,22 @@ MODELS = "models"
 #: What `verify --repair` could not use, and does not delete.
 LOST_FOUND = "lost+found"
 
-_GENERATION = "generation-"
+PartsStorage = Literal["f16", "i8"]
+
+_GENERATION, _OF_PARTS = "generation-", "index-parts-"
+
+
+class PartsManifest(BaseModel):
+    """How a gallery keeps the parts of its photos: see `local/parts.py`.
+
+    `index` covers the first `covered` rows of their file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    storage: PartsStorage
+    index: IndexSpec
+    covered: Annotated[int, Field(ge=0)]
 
 
 class LocalManifest(Manifest):
@@ -48,6 +63,8 @@ class LocalManifest(Manifest):
     covered: Annotated[int, Field(ge=0)]
     #: Whether the kind of index follows the number of photos (`auto`).
     index_by_size: bool
+    #: The parts of photos, where the gallery has them.
+    parts: PartsManifest | None = None
     #: The calibration, or the reason why there is none.
     calibration: Calibration | None = None
     uncalibrated: str | None = None
@@ -80,6 +97,10 @@ class LocalManifest(Manifest):
 
     def index_path(self, gallery: Path) -> Path:
         return index_path(self.folder(gallery), self.index, self.covered)
+
+    def parts_index_path(self, gallery: Path) -> Path:
+        assert self.parts is not None
+        return parts_index_path(self.folder(gallery), self.parts.index, self.parts.covered)
 
     def model_folder(self, gallery: Path) -> Path:
         return _model_folder(gallery, self.model_fingerprint)
@@ -132,6 +153,16 @@ def is_generation(path: Path) -> bool:
 def index_path(folder: Path, spec: IndexSpec, covered: int) -> Path:
     """The path of the index of the first `covered` rows; kinds without a file have none there."""
     return folder / f"index-{covered:09d}.{INDEXES[spec.kind].suffix}"
+
+
+def parts_index_path(folder: Path, spec: IndexSpec, covered: int) -> Path:
+    """As `index_path`, for the parts of photos."""
+    return folder / f"{_OF_PARTS}{covered:09d}.{INDEXES[spec.kind].suffix}"
+
+
+def is_of_parts(name: str) -> bool:
+    """Whether an index's file, as a manifest lists it, is that of the parts of photos."""
+    return name.rpartition("/")[2].startswith(_OF_PARTS)
 
 
 def _model_folder(gallery: Path, fingerprint: str) -> Path:

@@ -20,8 +20,8 @@ from pathlib import Path
 from deepfood.artifacts import read_file, sync_folder
 from deepfood.data.locate import PhotoAccess, root_named
 from deepfood.data.root import Folder, Root
-from deepfood.errors import raising_disk_full
-from deepfood.gallery.photo import Photo
+from deepfood.errors import PhotoError, PhotoNotFoundError, raising_disk_full
+from deepfood.gallery.photo import Photo, of_size
 from deepfood.local.store import Store
 
 PHOTOS = "photos"
@@ -62,6 +62,23 @@ class PhotoPlaces:
             if self._remote is not None:
                 return self._remote, file
         return (self.files.root, file) if photo.added else (self.root, photo.file)
+
+    def read(self, photo: Photo) -> bytes:
+        """The bytes of a photo, if they still are those that were embedded.
+
+        The content is compared with the catalogue, so that nothing but the gallery's photos can be
+        read. Raises PhotoNotFoundError where the file is gone or has changed.
+        """
+        root, file = self.place_of(photo)
+        try:
+            data = root.read(file, of_size(photo))
+        except PhotoError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != photo.sha256:
+            raise PhotoNotFoundError(
+                f"photo {photo.id} is no longer what the gallery was built from: build it again"
+            )
+        return data
 
     @property
     def reads_ahead(self) -> int:

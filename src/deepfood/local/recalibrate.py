@@ -71,12 +71,14 @@ def _photos_of(gallery: LocalGallery) -> Labelled:
     )
 
 
-def keep_calibration(folder: Path, calibration: Calibration, generation: int) -> None:
+def keep_calibration(folder: Path, calibration: Calibration, generation: int) -> bool:
     """Commit a calibration of this generation; another one that lives by now stays as it is.
 
-    Raises an ArtifactError or DiskFullError.
+    Whether it was committed. Raises an ArtifactError or DiskFullError.
     """
     with only_writer(folder, _WAIT_S):
         manifest = LocalManifest.read(folder)
-        if manifest.generation == generation:
-            manifest.model_copy(update={"calibration": calibration}).write(folder)
+        if manifest.generation != generation:
+            return False
+        manifest.model_copy(update={"calibration": calibration}).write(folder)
+        return True

@@ -6,18 +6,23 @@ are many, a new index that covers them is written and committed.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import name_beside
 from deepfood.errors import ArtifactBusyError, ArtifactError, raising_disk_full
-from deepfood.index import INDEXES, IndexSpec
+from deepfood.index import INDEXES, IndexSpec, VectorFile
 from deepfood.local.assemble import index_files
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
     LocalManifest,
     index_path,
+    is_of_parts,
     old_indexes,
+    parts_index_path,
     remove_old_indexes,
 )
 from deepfood.local.snapshot import Snapshot, check_vectors
@@ -32,15 +37,52 @@ _LOCK = ".reindex.lock"
 _WAIT_S = 30.0
 
 
+@dataclass(frozen=True)
+class _Covers:
+    """An index that should be: of all vectors of photos, or of all parts (`of_parts`).
+
+    `kind` and `covered` are those of the one that is there.
+    """
+
+    vectors: VectorFile
+    spec: IndexSpec
+    kind: str
+    covered: int
+    of_parts: bool = False
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the tail is long enough to slow searches down."""
+        if self.spec.kind != self.kind:
+            return True
+        tail = len(self.vectors) - self.covered
+        has_file = INDEXES[self.kind].suffix is not None
+        return has_file and tail > max(TAIL_ROWS, TAIL_SHARE * self.covered)
+
+    @property
+    def is_whole(self) -> bool:
+        return (self.spec.kind, len(self.vectors)) == (self.kind, self.covered)
+
+    def path(self, folder: Path) -> Path:
+        """The path in a generation's folder."""
+        naming = parts_index_path if self.of_parts else index_path
+        return naming(folder, self.spec, len(self.vectors))
+
+
+def _wanted(now: Snapshot) -> list[_Covers]:
+    """The indexes that a gallery should have."""
+    about = now.manifest
+    wanted = [_Covers(now.vectors, _spec(now, now.count), about.index.kind, about.covered)]
+    if about.parts and now.parts:
+        count = int(np.count_nonzero(now.parts.alive))
+        spec, kept = _spec(now, count), about.parts
+        wanted.append(_Covers(now.parts.vectors, spec, kept.index.kind, kept.covered, True))
+    return wanted
+
+
 def wants_reindex(now: Snapshot) -> bool:
-    """Whether the tail is long enough to slow searches down."""
-    spec = _spec(now)
-    if spec.kind != now.manifest.index.kind:
-        return True
-    tail = len(now.vectors) - now.manifest.covered
-    return INDEXES[spec.kind].suffix is not None and tail > max(
-        TAIL_ROWS, TAIL_SHARE * now.manifest.covered
-    )
+    """Whether a tail is long enough to slow searches down."""
+    return any(one.is_late for one in _wanted(now))
 
 
 def reindex(folder: Path, *, quiet: bool = False) -> bool:
@@ -72,43 +114,69 @@ def _only_reindex(folder: Path) -> Iterator[None]:
 
 def _reindex(folder: Path, quiet: bool) -> bool:
     now = Snapshot.open(folder, contents=False)
-    manifest, spec = now.manifest, _spec(now)
-    kind = INDEXES[spec.kind]
-    covered = len(now.vectors)
-    if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
-        # The file would have the name of the one that is in use, and perhaps another content:
-        # killed before the commit, the manifest would not match.
-        now.store.close()
-        return True
-    path = index_path(manifest.folder(folder), spec, covered)
-    beside = name_beside(path)
-    grows = spec.kind == manifest.index.kind and manifest.covered < covered
-    if kind.suffix:
-        check_vectors(now.store, now.vectors)
-        if grows:
-            manifest.check_every_byte(folder)
-        with (
-            raising_disk_full(folder),
-            bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
-        ):
-            if grows:
-                old = manifest.index_path(folder)
-                kind.grow(old, now.vectors, beside, spec, progress.update)
-            else:
-                kind.build(now.vectors, beside, spec, progress.update)
-            beside.replace(path)
-            sync_folder(path.parent)
+    manifest = now.manifest
+    inside = manifest.folder(folder)
+    # Of one that is whole, the file would have the name of the one that is in use, and perhaps
+    # another content: killed before the commit, the manifest would not match.
+    wanted = [one for one in _wanted(now) if not one.is_whole]
+    for one in wanted:
+        _write(folder, now, one, quiet)
     now.store.close()
+    if not wanted:
+        return True
     with only_writer(folder, _WAIT_S):
         latest = LocalManifest.read(folder)
         if latest.generation != manifest.generation:
-            path.unlink(missing_ok=True)  # a build has come in between, with its own index
+            for one in wanted:  # a build has come in between, with its own indexes
+                one.path(inside).unlink(missing_ok=True)
             return False
-        files = index_files(folder, path) if kind.suffix else {}
-        changed = {"index": spec, "covered": covered, "files": files}
-        latest.model_copy(update=changed).write(folder)
-        remove_old_indexes(folder, latest.model_copy(update=changed))
+        for one in wanted:
+            latest = _naming(latest, folder, one)
+        latest.write(folder)
+        remove_old_indexes(folder, latest)
     return True
+
+
+def _write(folder: Path, now: Snapshot, one: _Covers, quiet: bool) -> None:
+    """Write an index beside the one that is there."""
+    kind, manifest = INDEXES[one.spec.kind], now.manifest
+    if kind.suffix is None:
+        return
+    path, count = one.path(manifest.folder(folder)), len(one.vectors)
+    beside = name_beside(path)
+    if one.of_parts:
+        assert now.parts
+        now.parts.stored.check()
+    else:
+        check_vectors(now.store, now.vectors)
+    grows = one.spec.kind == one.kind and one.covered < count
+    if grows:
+        manifest.check_every_byte(folder)
+    with (
+        raising_disk_full(folder),
+        bar(f"indexing ({one.spec.kind})", " vectors", count, quiet=quiet) as progress,
+    ):
+        if grows:
+            old = manifest.parts_index_path(folder) if one.of_parts else manifest.index_path(folder)
+            kind.grow(old, one.vectors, beside, one.spec, progress.update)
+        else:
+            kind.build(one.vectors, beside, one.spec, progress.update)
+        beside.replace(path)
+        sync_folder(path.parent)
+
+
+def _naming(manifest: LocalManifest, folder: Path, one: _Covers) -> LocalManifest:
+    """The manifest with this index in place of the one that is there."""
+    path, covered = one.path(manifest.folder(folder)), len(one.vectors)
+    kept = {
+        name: record for name, record in manifest.files.items() if is_of_parts(name) != one.of_parts
+    }
+    files = kept | (index_files(folder, path) if INDEXES[one.spec.kind].suffix else {})
+    changed: dict[str, object] = {"index": one.spec, "covered": covered}
+    if one.of_parts:
+        assert manifest.parts
+        changed = {"parts": manifest.parts.model_copy(update=changed)}
+    return manifest.model_copy(update={**changed, "files": files})
 
 
 def drop_unfinished(folder: Path, manifest: LocalManifest) -> None:
@@ -122,9 +190,9 @@ def drop_unfinished(folder: Path, manifest: LocalManifest) -> None:
         remove_old_indexes(folder, manifest)
 
 
-def _spec(now: Snapshot) -> IndexSpec:
-    """The index that fits the number of photos."""
+def _spec(now: Snapshot, count: int) -> IndexSpec:
+    """The index that fits so many vectors."""
     spec = now.manifest.index
     if now.manifest.index_by_size:
         spec = spec.model_copy(update={"kind": "auto"})
-    return spec.for_count(now.count)
+    return spec.for_count(count)

@@ -9,13 +9,15 @@ so that `rollback` can return to it.
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.locate import IN_PLACE, PhotoAccess
-from deepfood.embed import Embedder, Vector
+from deepfood.embed import Embedder, Vector, Vectors
 from deepfood.errors import (
     ArtifactBusyError,
     ArtifactCorruptError,
@@ -25,6 +27,7 @@ from deepfood.errors import (
     raising_disk_full,
 )
 from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import RenewReport
 from deepfood.index import INDEXES, Storage
@@ -34,6 +37,7 @@ from deepfood.local.checkpoints import checkpoint_if_long
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
+from deepfood.local.make_parts import index_parts, make_parts
 from deepfood.local.manifest import (
     LocalManifest,
     generation_folder,
@@ -41,6 +45,7 @@ from deepfood.local.manifest import (
     keep_model,
     remove_leftovers,
 )
+from deepfood.local.parts import StoredParts
 from deepfood.local.recover import check_head
 from deepfood.local.snapshot import Snapshot, open_store
 from deepfood.local.store import Store
@@ -87,10 +92,36 @@ def reembed(
     def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
         return embed_photos_of(gallery, photos, embedder)
 
-    work = _Renewal(
-        folder, model, vectors, "embedding", same_model=False, photos=photos, quiet=quiet
-    )
+    def parts() -> PartEmbedder:
+        return PartEmbedder(embedder)
+
+    if living.parts is not None:
+        parts().check()
+    work = _Renewal(folder, model, vectors, "embedding", parts=parts, photos=photos, quiet=quiet)
     return work.run(swap=swap, drop_unreadable=drop_unreadable)
+
+
+def remap(
+    folder: Path,
+    base: Model,
+    model: Model,
+    mapped: Callable[[Vectors], Vectors],
+    *,
+    quiet: bool = False,
+) -> RenewReport[LocalManifest]:
+    """As `reembed`, without reading a photo: the vectors of `model` follow from those of `base`.
+
+    `mapped` makes the former from the latter, float32 [n, dimension]; they are as exact as the
+    gallery's storage. `base` is the gallery's Model; raises ModelMismatchError where it is not.
+    """
+
+    def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+        gallery.manifest.check_model(folder, base)
+        for one in copy_vectors(gallery, photos):
+            yield one if isinstance(one, str) else mapped(one[np.newaxis])[0]
+
+    work = _Renewal(folder, model, vectors, "mapping", mapped=mapped, quiet=quiet)
+    return work.run(swap=True, drop_unreadable=False)
 
 
 def wants_compact(now: Snapshot, share: float) -> bool:
@@ -111,7 +142,7 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[L
 
     The generation before stays. Raises what `reembed` raises.
     """
-    work = _Renewal(folder, model, copy_vectors, "copying", same_model=True, quiet=quiet)
+    work = _Renewal(folder, model, copy_vectors, "copying", quiet=quiet)
     return work.run(swap=True, drop_unreadable=False)
 
 
@@ -151,7 +182,11 @@ def open_work(folder: Path) -> Store:
 
 
 class _Renewal:
-    """One run of `reembed`, or of `compact`, which has the `same_model`."""
+    """One run of `reembed`, of `remap`, or of `compact`, which has the same Model.
+
+    With another Model `parts` opens what finds the parts of photos, or else the vectors that are
+    there are `mapped`.
+    """
 
     def __init__(
         self,
@@ -160,7 +195,8 @@ class _Renewal:
         vectors: VectorsOf,
         what: str,
         *,
-        same_model: bool,
+        parts: Callable[[], PartEmbedder] | None = None,
+        mapped: Callable[[Vectors], Vectors] | None = None,
         photos: PhotoAccess = IN_PLACE,
         quiet: bool,
     ) -> None:
@@ -170,7 +206,8 @@ class _Renewal:
         self.journal = Journal(folder)
         self.quiet = quiet
         self._vectors, self._what, self._photos = vectors, what, photos
-        self._same_model = same_model
+        self._parts, self._mapped = parts, mapped
+        self._same_model = parts is None and mapped is None
 
     def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[LocalManifest]:
         started = time.monotonic()
@@ -271,7 +308,17 @@ class _Renewal:
             ):
                 kind.build(vectors, path, spec, progress.update)
             files = {path.name: FileRecord.of(path)}
+        about_parts, parts_path = None, None
+        if living.parts is not None:
+            stored = StoredParts(successor, living.parts.storage)
+            self._make_parts(stored)
+            about_parts, parts_path = index_parts(
+                stored, spec, by_size=living.index_by_size, quiet=self.quiet
+            )
+        if parts_path is not None:
+            files[parts_path.name] = FileRecord.of(parts_path)
         changed = {
+            "parts": about_parts,
             "dimension": successor.dimension,
             "storage": successor.storage,
             "model_name": self.model.manifest.name,
@@ -281,6 +328,24 @@ class _Renewal:
             "files": files,
         }
         return living.model_copy(update=changed)
+
+    def _make_parts(self, stored: StoredParts) -> None:
+        """Look at the photos of the Successor that lack it, or copy what the gallery knows."""
+        stored.only_of_this_storage()
+        with LocalGallery.open(self.folder, photos=self._photos) as living:
+            lacking, about = stored.lacking(), living.manifest.parts
+            if self._parts is not None:
+                make_parts(
+                    lacking,
+                    living.read,
+                    self._parts(),
+                    stored.append,
+                    reads_ahead=living.reads_ahead,
+                    quiet=self.quiet,
+                )
+            elif about is not None:
+                known = StoredParts(living.store, about.storage)
+                stored.copy_from(known, [photo.sha256 for photo in lacking], self._mapped)
 
     def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:
         """Make the Successor the gallery, its manifest last."""

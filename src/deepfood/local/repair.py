@@ -24,6 +24,7 @@ from deepfood.errors import (
     system_error_text,
 )
 from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.record import user
 from deepfood.index import INDEXES
@@ -34,6 +35,7 @@ from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
 from deepfood.local.lost_photos import bring_back
+from deepfood.local.make_parts import index_parts, make_parts
 from deepfood.local.manifest import (
     AnyLocalManifest,
     LocalManifest,
@@ -43,8 +45,11 @@ from deepfood.local.manifest import (
     manifest_copies,
     remove_old_indexes,
 )
+from deepfood.local.mend_feedback import mend_feedback
+from deepfood.local.parts import StoredParts
 from deepfood.local.photo_files import PhotoPlaces
 from deepfood.local.salvage import count_anew, salvage, write_again
+from deepfood.local.snapshot import open_store
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.local.upgrade import upgrade
 from deepfood.local.verify import Fault, find_faults
@@ -147,6 +152,8 @@ class _Mender:
         if "model" in wanted and self._model is not None:
             keep_model(self._folder, self._model)
             done.append("the copy of the Model is made again")
+        if "feedback" in wanted:
+            done.append(mend_feedback(self._folder))
         try:
             catalogue = self._manifest.folder(self._folder) / CATALOGUE
             if rewrite and "catalogue" in wanted and catalogue.exists():
@@ -164,6 +171,8 @@ class _Mender:
             done.append(f"the catalogue is left as it is: {error}")
         except OSError as error:
             done.append(f"the catalogue is left as it is: {system_error_text(error)}")
+        if "parts" in wanted:
+            done += self._mend_parts(faults)
         if "index" in wanted and not any(fault.mend == "vector" for fault in faults):
             done.append(self._write_index())  # else the next round, once the vectors are repaired
         return done
@@ -259,17 +268,22 @@ class _Mender:
             for photo, one in found
         ]
 
-    def _embedded(self, before: Photo) -> EmbeddedPhoto | None:
+    def _open(self) -> Embedder | None:
+        """The Embedder of the gallery's Model; None where that is not there."""
         if self._embedder is None and self._model is not None:
             self._embedder = self._open_embedder(self._model)
-        if self._embedder is None:
+        return self._embedder
+
+    def _embedded(self, before: Photo) -> EmbeddedPhoto | None:
+        embedder = self._open()
+        if embedder is None:
             return None
         try:
             about = PhotoFile(before.file, before.label, before.name)
             root, file = self._photos.place_of(before)
             _, modified_ns = (0, before.modified_ns) if before.added else root.stamp(file)
-            data = root.read(file, self._embedder.limits.check_bytes)
-            one = embed_photo(data, about, self._embedder)
+            data = root.read(file, embedder.limits.check_bytes)
+            one = embed_photo(data, about, embedder)
         except PhotoError:
             return None
         photo = replace(
@@ -284,8 +298,32 @@ class _Mender:
     def _keep_aside(self, path: Path) -> str:
         return f"{path.name} is kept in {keep_aside(self._folder, path)}: it is of no use"
 
+    def _mend_parts(self, faults: Sequence[Fault]) -> list[str]:
+        """Look at photos again whose parts are altered or missing, and index all parts."""
+        folder, manifest, embedder = self._folder, self._manifest, self._open()
+        if manifest.parts is None or embedder is None:
+            return []
+        inside = manifest.folder(folder)
+        opened = FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True)
+        with contextlib.closing(opened) as store:
+            parts = StoredParts(store, manifest.parts.storage)
+            altered = [fault.file for fault in faults if fault.mend == "parts" and fault.file]
+            if altered:
+                parts.forget(altered)
+            lacking = parts.lacking()
+            failed = make_parts(
+                lacking,
+                self._photos.read,
+                PartEmbedder(embedder),
+                lambda found: parts.append(found, announce=True),
+                reads_ahead=self._photos.reads_ahead,
+                quiet=self._quiet,
+            )
+        self._write_index()
+        return [f"the parts of {len(lacking) - failed} photos are found again"]
+
     def _write_index(self) -> str:
-        """Build the index of all rows, and commit it."""
+        """Build the index of all rows, and that of parts, and commit them."""
         folder, manifest = self._folder, self._manifest
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
         vectors = store.vectors()
@@ -301,7 +339,14 @@ class _Mender:
                 beside.replace(path)
                 sync_folder(path.parent)
         files = index_files(folder, path) if kind.suffix else {}
-        manifest = manifest.model_copy(update={"covered": len(vectors), "files": files})
+        about = manifest.parts
+        if about is not None:
+            with contextlib.closing(open_store(folder, manifest)) as store:
+                parts = StoredParts(store, about.storage)
+                about, of_parts = index_parts(parts, about.index, by_size=False, quiet=self._quiet)
+            files |= index_files(folder, of_parts) if of_parts else {}
+        changed = {"covered": len(vectors), "files": files, "parts": about}
+        self._manifest = manifest = manifest.model_copy(update=changed)
         manifest.write(folder)
         remove_old_indexes(folder, manifest)
         return "the index is built again"

@@ -15,6 +15,7 @@ from deepfood.gallery.photo import Photo, sample_bound
 from deepfood.index import INDEXES, Index, Mask, VectorFile
 from deepfood.local.manifest import LocalManifest
 from deepfood.local.recover import catch_up_with_journal
+from deepfood.local.searched_parts import SearchedParts
 from deepfood.local.store import Store
 
 ManifestStamp = tuple[int, int, int]
@@ -32,6 +33,8 @@ class Snapshot:
     count: int
     index: Index
     seq: int
+    #: None where the gallery keeps no parts of photos.
+    parts: SearchedParts | None = None
 
     @classmethod
     def open(cls, folder: Path, *, contents: bool = True) -> Self:
@@ -80,7 +83,12 @@ class Snapshot:
             )
         index = kind.open(vectors, path, manifest.index, covered)
         count = int(np.count_nonzero(alive))
-        return cls(stamp, manifest, store, vectors, alive, count, index, state.seq)
+        parts = None
+        if manifest.parts is not None:
+            parts = SearchedParts.open(folder, manifest, store, alive)
+            if contents and len(parts.vectors) * parts.vectors.row_bytes <= CHECK_ON_OPEN_BYTES:
+                parts.stored.check()
+        return cls(stamp, manifest, store, vectors, alive, count, index, state.seq, parts)
 
     def with_new_changes(self) -> "Snapshot":
         """This snapshot with the changes committed since."""
@@ -95,7 +103,16 @@ class Snapshot:
         alive[: len(self.alive)] = self.alive
         alive[holes] = False
         count = int(np.count_nonzero(alive))
-        return replace(self, vectors=vectors, index=index, alive=alive, count=count, seq=state.seq)
+        parts = self.parts and self.parts.with_new_changes(self.seq, alive)
+        return replace(
+            self,
+            vectors=vectors,
+            index=index,
+            alive=alive,
+            count=count,
+            seq=state.seq,
+            parts=parts,
+        )
 
     def expect_changed(self) -> None:
         """Call this where rows and catalogue disagree, before trying again.

@@ -456,6 +456,10 @@ class Store:
     def _one(self, statement: str) -> Any:
         return self._all(statement)[0][0]
 
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a statement selects. Raises ArtifactCorruptError where it cannot be read."""
+        return self._all(statement, *values)
+
     def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, self._read_errors():
             return self._db.execute(statement, values).fetchall()

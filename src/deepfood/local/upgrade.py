@@ -180,7 +180,7 @@ class _UpgradedStore(FollowingStore):
         self, rows: Mapping[int, EarlierRow], next_row: int, holes: Iterable[int]
     ) -> None:
         """Keep rows in place. Altered ones stay recognisable, for `repair`."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             for run in _runs(rows):
                 some = [rows[row] for row in run]
                 work.state = work.state._replace(next_row=run[0])

@@ -38,6 +38,8 @@ from deepfood.local.manifest import (
     leftovers,
     model_problems,
 )
+from deepfood.local.mend_feedback import feedback_faults
+from deepfood.local.parts import StoredParts
 from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
 from deepfood.local.store import CATALOGUE, Store
@@ -47,8 +49,9 @@ from deepfood.progress import bar
 #: What `repair` does about a fault: write the index, the Model or the indexes of the catalogue
 #: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
-#: recompute `sums`; index the `words` again; apply the journal to the catalogue (`edits`); delete a
-#: path (`drop`); move a file to lost+found (`aside`); look for an added `photo` in other files.
+#: recompute `sums`; index the `words` again; find the `parts` of photos again; apply the journal to
+#: the catalogue (`edits`); delete a path (`drop`); move a file to lost+found (`aside`); look for an
+#: added `photo` in other files; keep `feedback` aside, and what is sound of it in a new file.
 Mend = Literal[
     "index",
     "model",
@@ -61,10 +64,12 @@ Mend = Literal[
     "skipped",
     "sums",
     "words",
+    "parts",
     "edits",
     "drop",
     "aside",
     "photo",
+    "feedback",
 ]
 
 
@@ -106,6 +111,11 @@ def find_faults(
         yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
     if manifest.before:
         yield from _faults_before(folder, manifest.before)
+    try:
+        for problem in feedback_faults(folder):
+            yield Fault(problem, "feedback")
+    except ArtifactError as error:
+        yield Fault(short_error_text(error), _if_damaged(error, "feedback"))
     journal, fold = Journal(folder), None
     try:
         fold = followed(Fold(), journal)  # every record, without checkpoints
@@ -124,6 +134,7 @@ def find_faults(
         if fold is not None:
             yield from _faults_beside_journal(store, journal, fold)
         yield from _vector_faults(store, manifest)
+        yield from _part_faults(folder, store, manifest)
         yield from _photo_faults(
             store, PhotoPlaces(folder, manifest.photos_root, photos), quiet=quiet
         )
@@ -149,6 +160,10 @@ def _faults_before(folder: Path, before: LocalManifest) -> Iterator[Fault]:
                     f"{counted(altered, 'vector is', 'vectors are')} altered, row {altered[0]} "
                     "first"
                 )
+            if before.parts:
+                parts = StoredParts(store, before.parts.storage).altered()
+                if parts:
+                    problems.append(f"the parts of {counted(parts, 'photo')} are altered")
     except ArtifactError as error:
         problems.append(str(error))
     for problem in problems:
@@ -320,6 +335,23 @@ def _vector_faults(store: Store, manifest: LocalManifest) -> Iterator[Fault]:
     if manifest.covered > count:
         what = f"the index covers {counted(manifest.covered, 'row')}, and there are {count}"
         yield Fault(what, "index")
+
+
+def _part_faults(folder: Path, store: Store, manifest: LocalManifest) -> Iterator[Fault]:
+    """Faults of the parts of photos, where the gallery keeps them."""
+    if manifest.parts is None:
+        return
+    parts, path = StoredParts(store, manifest.parts.storage), manifest.parts_index_path(folder)
+    for sha256 in parts.altered():
+        what = f"the parts of the photo {sha256[:ID_DIGITS]} are altered or missing"
+        yield Fault(what, "parts", file=sha256)
+    if lacking := parts.lacking():
+        yield Fault(f"{len(lacking)} photos were not looked at for their parts", "parts")
+    if manifest.parts.covered > parts.rows():
+        yield Fault("the index of parts covers more than there are", "index")
+    listed = path.relative_to(folder).as_posix() in manifest.files
+    if INDEXES[manifest.parts.index.kind].suffix and not listed:
+        yield Fault("the manifest names no file of the index of parts", "index")
 
 
 def _rows_of(store: Store) -> int:

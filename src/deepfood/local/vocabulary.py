@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from deepfood.errors import ArtifactCorruptError, ArtifactError
+from deepfood.errors import ArtifactCorruptError, ArtifactError, in_one_line
 from deepfood.gallery.tokens import FORGIVEN_LETTERS, near, tokens_of
 from deepfood.gallery.written import SHORTEST_PART, WEIGHTS, Level, Term, WordsQuery
 from deepfood.index import Mask
 from deepfood.local.columns import stopped_in_time
-from deepfood.local.connections import in_one_line
 from deepfood.local.written_index import check_fts5, index_all_rows, is_current
 
 #: Photos that are put in order where more have a word: those that were added last.

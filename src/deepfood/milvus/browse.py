@@ -277,7 +277,8 @@ def label_page(
     left = [one for one in fitting if after is None or one > str(after.key)]
     if counts.total() >= MOST:
         expression = f'{KEYS}["{key_name("label")}"]'
-        counts.update({one: rows.count(f'{expression} == "{key_of(one)}"') for one in left[:limit]})
+        for one in left[:limit]:
+            counts[one] = rows.count(f'{expression} == "{key_of(one)}"')
     shown = [LabelCount(spelling[one], counts[one]) for one in left[:limit]]
     following = None
     if len(left) > limit:

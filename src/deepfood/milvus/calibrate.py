@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepfood.config import Settings
-from deepfood.errors import DatasetError
+from deepfood.errors import ArtifactBusyError, DatasetError
 from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.photo import sample_bound
@@ -51,8 +51,8 @@ def recalibrate_on_milvus(
 ) -> Calibration:
     """Like `recalibrate` of a local gallery.
 
-    Raises the same errors, ArtifactBusyError while a next generation is being made, and
-    EngineError.
+    Raises the same errors, ArtifactBusyError while a next generation is being made or where one
+    came meanwhile, and EngineError.
     """
     with MilvusGallery.open(address, settings, model) as gallery:
         found = calibrate(
@@ -64,7 +64,10 @@ def recalibrate_on_milvus(
             quiet=quiet,
         )
         generation = gallery.manifest.generation
-    keep_on_milvus(address, found, generation, model, settings)
+    if not keep_on_milvus(address, found, generation, model, settings):
+        raise ArtifactBusyError(
+            f"{address} was built again meanwhile, so its answers are as they were: calibrate again"
+        )
     return found
 
 
@@ -74,15 +77,20 @@ def keep_on_milvus(
     generation: int,
     model: Model,
     settings: Settings,
-) -> None:
-    """Commit a calibration of this generation; another one that lives by now stays as it is."""
+) -> bool:
+    """Commit a calibration of this generation; another one that lives by now stays as it is.
+
+    Whether it was committed.
+    """
     with _held(address, model, settings) as writer:
 
-        def commit() -> None:
-            if writer.manifest.generation == generation:
-                writer.commit({"calibration": calibration, "uncalibrated": None})
+        def commit() -> bool:
+            if writer.manifest.generation != generation:
+                return False
+            writer.commit({"calibration": calibration, "uncalibrated": None})
+            return True
 
-        writer.in_stable_generation(commit)
+        return writer.in_stable_generation(commit)
 
 
 def tune_on_milvus(

@@ -129,9 +129,9 @@ class Connection:
             while rows := iterator.next():
                 yield from rows
         except (MilvusException, grpc.RpcError) as error:
-            raise EngineError(
-                self._error_text("query_iterator", error, False, self._timeout_s)
-            ) from error
+            final = _is_final(error)
+            said = self._error_text("query_iterator", error, final, self._timeout_s)
+            raise EngineError(said) from error
         finally:
             iterator.close()
 

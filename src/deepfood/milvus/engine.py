@@ -15,6 +15,7 @@ from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.engine import Beside, ForAll
 from deepfood.gallery.history import Event, history
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
 from deepfood.gallery.tuned import TuneVerdict
@@ -71,8 +72,18 @@ class MilvusEngine:
             yield from history(gallery.journal, photo)
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[MilvusManifest]:
+        if parts:
+            raise SettingError(
+                f"{self._address} cannot keep the parts of photos: build a gallery in a folder "
+                "with --parts, or leave it out"
+            )
         return build_on_milvus(
             source,
             self._address,
@@ -118,8 +129,10 @@ class MilvusEngine:
             self._address, verdict, model, generation, self._settings, quiet=quiet
         )
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_on_milvus(self._address, calibration, generation, self.own_model(), self._settings)
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_on_milvus(
+            self._address, calibration, generation, self.own_model(), self._settings
+        )
 
     def reembed(
         self,
@@ -164,7 +177,7 @@ class MilvusEngine:
     def compact(self, *, quiet: bool = False) -> RenewReport[MilvusManifest]:
         raise SettingError(f"{self._address}: Milvus drops removed photos by itself")
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
         """Milvus maintains its collections itself."""
 
     def describe(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, ArtifactMissingError
+from deepfood.errors import ArtifactCorruptError, ArtifactFormatError
 from deepfood.extras import missing_extra
 from deepfood.model import external_data
 from deepfood.model.artifact import TEXT_WEIGHTS, WEIGHTS
@@ -99,8 +99,6 @@ class _Surgery:
             model = onnx.load(tower.graph, load_external_data=False)
             if model.functions:
                 model = inliner.inline_local_functions(model)
-        except FileNotFoundError:
-            raise ArtifactMissingError(f"{tower.graph} is not there") from None
         except Exception as error:  # protobuf and onnx raise their own types
             raise self._damaged(error) from error
         self._model: Any = model

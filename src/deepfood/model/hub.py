@@ -198,7 +198,9 @@ class Hub:
 
     def _answer(self, url: str, source: HubSource) -> bytes:
         """The body of a response of the API. Raises DownloadError."""
-        for attempt in range(1, self.attempts + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             wait_s = 0.0
             try:
                 with get(url, self._headers, {}, timeout_s=self.timeout_s) as answer:
@@ -222,7 +224,6 @@ class Hub:
                         "HF_ENDPOINT, or name a folder with the same files"
                     ) from error
             time.sleep(max(self.backoff_s * 2 ** (attempt - 1), wait_s))
-        raise AssertionError("the last attempt returns or raises")
 
     def _refusal(self, refused: Refused, source: HubSource) -> DownloadError:
         if refused.status == httpx.codes.NOT_FOUND and refused.code == "RevisionNotFound":

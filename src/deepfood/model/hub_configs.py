@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from deepfood.artifacts import read_file
-from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, ArtifactMissingError
+from deepfood.errors import ArtifactCorruptError, ArtifactFormatError
 from deepfood.photo import Preprocess
 
 #: The largest config in bytes; usual ones have a few thousand.
@@ -157,13 +157,9 @@ class HubDefaults(_Read):
 
 
 def read_config(kind: type[_Config], path: Path) -> _Config:
-    """The JSON file at `path`. Raises ArtifactMissingError or ArtifactCorruptError."""
+    """The JSON file at `path`. Raises ArtifactCorruptError."""
     try:
         return kind.model_validate_json(read_file(path, _LIMIT_BYTES))
-    except FileNotFoundError:
-        raise ArtifactMissingError(
-            f"{path.parent} has no {path.name}, which an import needs"
-        ) from None
     except OSError as error:
         raise ArtifactCorruptError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

@@ -1,10 +1,11 @@
 """The one way from bytes to pixels: training, building, searching and serving all use it.
 
 `read_pixels` returns what a Model sees, `read_picture` the whole photo for training to crop,
-`thumbnail` what a person sees. All open the bytes by content (never by file name), check the limits
-before decoding, decode JPEGs at the smallest DCT scale that is large enough, shrink band by band,
-and then convert colours and apply EXIF orientation. Of several pictures in a file (animation,
-pages, MPO) the first is used, and only that one must be intact.
+`read_small` one to take `part_pixels` of, and `thumbnail` what a person sees. All open the bytes by
+content (never by file name), check the limits before decoding, decode JPEGs at the smallest DCT
+scale that is large enough, shrink band by band, and then convert colours and apply EXIF
+orientation. Of several pictures in a file (animation, pages, MPO) the first is used, and only that
+one must be intact.
 """
 
 import base64
@@ -23,7 +24,7 @@ from deepfood.photo.fit import Resize, Rounding, fit, visible_region
 from deepfood.photo.flat import joined, shrink
 from deepfood.photo.formats import FORMAT_NAMES, MEDIA_TYPES, SUFFIXES
 from deepfood.photo.limits import Limits
-from deepfood.photo.open_photo import OpenPhoto
+from deepfood.photo.open_photo import OpenPhoto, Picture
 from deepfood.photo.opening import opened
 from deepfood.photo.window import cut, part_of_resized
 from deepfood.photo_box import Box, along_stored
@@ -38,10 +39,11 @@ __all__ = [
     "Preprocess",
     "Resize",
     "from_data_url",
+    "part_pixels",
     "read_header",
     "read_picture",
     "read_pixels",
-    "read_whole",
+    "read_small",
     "thumbnail",
 ]
 
@@ -59,8 +61,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-#: How many times `read_whole` enlarges a photo, at most.
-_MOST_ENLARGED = 3
+#: A picture in memory is not decoded any more.
+_NO_LIMITS = Limits(2**40, 2**40)
 
 Pixels = npt.NDArray[np.uint8]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -135,8 +137,20 @@ def read_pixels(
     PhotoUnsupportedError or PhotoBrokenError.
     """
     with opened(data, limits) as photo:
-        read = _read_square if preprocess.resize == "square" else _read_fitted
-        return np.asarray(read(photo, preprocess, limits, box))
+        return _read(photo, preprocess, limits, box)
+
+
+def part_pixels(picture: Image.Image, preprocess: Preprocess, box: Box) -> Pixels:
+    """What a Model sees of a region of a picture from `read_small`.
+
+    It is what `read_pixels` gives for the same box of a photo that is no larger than the picture.
+    """
+    return _read(Picture(picture), preprocess, _NO_LIMITS, box)
+
+
+def _read(photo: OpenPhoto, preprocess: Preprocess, limits: Limits, box: Box | None) -> Pixels:
+    read = _read_square if preprocess.resize == "square" else _read_fitted
+    return np.asarray(read(photo, preprocess, limits, box))
 
 
 def _read_square(
@@ -206,35 +220,31 @@ def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
         return _upright(to_srgb(whole, photo.icc, photo.cicp), photo.orientation)
 
 
-def read_whole(data: bytes, longest: int, step: int, limits: Limits) -> Pixels:
-    """The whole upright photo as uint8 [h, w, 3], its sides multiples of `step` pixels.
+def read_small(data: bytes, longest: int, limits: Limits) -> Image.Image:
+    """The whole photo as an upright RGB picture, its longest side at most `longest` pixels.
 
-    The longer side has `longest` pixels, or nearly; a photo is enlarged three times at most. Raises
-    like `read_pixels`.
+    Raises like `read_pixels`.
     """
     with opened(data, limits) as photo:
-        stored = photo.size
-        scale = min(longest / max(stored), _MOST_ENLARGED)
-        across, down = (max(step, round(side * scale / step) * step) for side in stored)
-        with photo.decoded(max(1, min(across, down)), limits):
-            whole = (0, 0, *photo.size)
-            how = Image.Resampling.BICUBIC
-            small = shrink(photo.bands(), photo.size, (across, down), how, whole)
-        return np.asarray(_upright(to_srgb(small, photo.icc, photo.cicp), photo.orientation))
+        return _read_small(photo, longest, limits)
+
+
+def _read_small(photo: OpenPhoto, longest: int, limits: Limits) -> Image.Image:
+    width, height = photo.size
+    # The shorter side after shrinking bounds the scale that decoding may use.
+    with photo.decoded(max(1, longest * min(width, height) // max(width, height)), limits):
+        width, height = photo.size
+        scale = min(1, longest / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        whole = (0, 0, width, height)
+        flat = shrink(photo.bands(), photo.size, size, Image.Resampling.BICUBIC, whole)
+    return _upright(to_srgb(flat, photo.icc, photo.cicp), photo.orientation)
 
 
 def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:
     """A JPEG of the whole photo without metadata, its longest side at most `longest` pixels."""
     with opened(data, limits) as photo:
-        width, height = photo.size
-        # The shorter side after shrinking bounds the scale that decoding may use.
-        with photo.decoded(max(1, longest * min(width, height) // max(width, height)), limits):
-            width, height = photo.size
-            scale = min(1, longest / max(width, height))
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            whole = (0, 0, width, height)
-            flat = shrink(photo.bands(), photo.size, size, Image.Resampling.BICUBIC, whole)
-        small = _upright(to_srgb(flat, photo.icc, photo.cicp), photo.orientation)
+        small = _read_small(photo, longest, limits)
         small.info.clear()
         out = io.BytesIO()
         small.save(out, "JPEG", quality=82, optimize=True)

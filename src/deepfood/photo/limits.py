@@ -99,7 +99,7 @@ def _return_freed_memory() -> None:
     so that many threads hold more than the limit allows. Other C libraries are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
+    if mallopt is not None:  # pragma: no branch - another C library
         mallopt(*_GLIBC_MAPPED_FROM)
 
 

@@ -3,7 +3,7 @@
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from PIL import ExifTags, Image
 
@@ -48,6 +48,25 @@ class OpenPhoto(ABC):
     @abstractmethod
     def bands(self) -> Iterator[Image.Image]:
         """The rows from the top, one band at a time, in mode L, RGB, CMYK or LAB."""
+
+
+class Picture(OpenPhoto):
+    """A picture in memory, upright and in mode RGB."""
+
+    format = ""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._image.size
+
+    def decoded(self, shorter: int, limits: Limits) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def bands(self) -> Iterator[Image.Image]:
+        yield self._image
 
 
 class PillowPhoto(OpenPhoto):

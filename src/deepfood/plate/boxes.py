@@ -17,20 +17,28 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from deepfood.errors import NoHeatMapError
 from deepfood.heatmap import Floats, Trunk
 from deepfood.model import Model
-from deepfood.photo import Limits, read_whole
+from deepfood.photo import Limits, Pixels, read_small
 from deepfood.photo_box import Box
 
 #: Parts of a photo, at most.
 MOST_PARTS = 8
+#: A box that is searched with is narrower by this share on each side than the dish that it shows:
+#: a dish is round. It brings 0.04 of the labels (docs/performance.md).
+INSET = 0.08
 #: The least `score` of a part: four of five dishes have more, and hardly any piece of table.
 LEAST_SCORE = 0.36
 
-#: Cells along the longer side of the feature map: 640 pixels for the Model that ships.
-_CELLS = 20
+#: The longer side in pixels of the picture of which boxes are taken: enough for the smallest.
+_LONGEST = 1600
+#: Cells along the sides of the feature map: 640 x 480 pixels for the Model that ships.
+_CELLS = (20, 15)
+#: How many times a photo is enlarged for it, at most.
+_MOST_ENLARGED = 3
 #: Sides of windows, as shares of the shorter side of the map, and their width by their height.
 _SIDES = (0.2, 0.26, 0.34, 0.44, 0.57, 0.74)
 _RATIOS = (0.75, 1.0, 1.33)
@@ -45,7 +53,7 @@ _FOR_SMALL = 0.1
 _SAME_IOU, _SAME_WITHIN = 0.2, 0.4
 #: The share of the cut in a cell's dish-likeness; the rest is the strength of its features.
 _OF_CUT = 0.65
-_ITERATIONS = 60
+_ITERATIONS = 20
 
 _Cells = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -58,6 +66,14 @@ class Part:
 
     box: Box
     score: float
+
+
+def inner(box: Box, share: float = INSET) -> Box:
+    """The box without this share of it on each side."""
+    left = 1 - 2 * share
+    return Box(
+        box.x + share * box.width, box.y + share * box.height, left * box.width, left * box.height
+    )
 
 
 class PlateFinder:
@@ -73,18 +89,28 @@ class PlateFinder:
         self._trunk: Trunk | None = None
         self._why_not: str | None = None
 
-    def parts(self, data: bytes) -> list[Part]:
-        """The dish-like boxes of a photo, at most MOST_PARTS, the most so first.
+    def read(self, data: bytes) -> Image.Image:
+        """A photo as the picture of which parts are taken. Raises PhotoError."""
+        return read_small(data, _LONGEST, self._limits)
 
-        There are none where it is too small or too thin to show several dishes. Raises PhotoError,
-        or NoHeatMapError for a Model without a feature map.
+    def parts(self, picture: Image.Image) -> list[Part]:
+        """The dish-like boxes of a picture, at most MOST_PARTS, the most so first.
+
+        There are none where it is too small or too thin to show several dishes. Raises
+        NoHeatMapError for a Model without a feature map.
         """
         with self._lock:
             trunk = self._open()
-        pixels = read_whole(data, _CELLS * trunk.stride, trunk.stride, self._limits)
+        pixels, down, across = _framed(picture, trunk.stride, self._model.manifest.preprocess.mean)
         with self._lock:
-            features = trunk.features(pixels)
-        return find_parts(features)
+            strength, alike = trunk.cells(pixels)
+        alike = alike.reshape(strength.shape * 2)[:down, :across, :down, :across]
+        return find_parts(strength[:down, :across], alike.reshape(down * across, -1))
+
+    def check(self) -> None:
+        """Raise NoHeatMapError for a Model without a feature map."""
+        with self._lock:
+            self._open()
 
     def _open(self) -> Trunk:
         if self._why_not is not None:
@@ -98,13 +124,34 @@ class PlateFinder:
         return self._trunk
 
 
-def find_parts(features: Floats) -> list[Part]:
-    """The dish-like boxes of a feature map, float32 [h, w, channels], the most so first."""
-    height, width = features.shape[:2]
+def _framed(
+    picture: Image.Image, stride: int, mean: tuple[float, float, float]
+) -> tuple[Pixels, int, int]:
+    """The picture with a margin at the right or below, uint8 [h, w, 3], and its own cells.
+
+    Their number along its height and its width. All upright pictures have one shape, and all
+    others. The margin has the mean colour, which is zero to the network, as what is beyond.
+    """
+    longer, shorter = _CELLS
+    cells = (longer, shorter) if picture.width >= picture.height else (shorter, longer)
+    scale = min(
+        longer * stride / max(picture.size), shorter * stride / min(picture.size), _MOST_ENLARGED
+    )
+    across, down = (max(1, round(side * scale / stride)) for side in picture.size)
+    colour = tuple(round(255 * value) for value in mean)
+    framed = Image.new("RGB", (cells[0] * stride, cells[1] * stride), colour)
+    size = (across * stride, down * stride)
+    framed.paste(picture.resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(framed), down, across
+
+
+def find_parts(strength: Floats, alike: Floats) -> list[Part]:
+    """The dish-like boxes of cells as Trunk gives them, the most so first."""
+    height, width = strength.shape
     if min(height, width) <= _LEAST_CELLS:
         return []
     windows = _windows(height, width)
-    scores = _scores(_dish_likeness(features), windows)
+    scores = _scores(_dish_likeness(strength, alike), windows)
     windows, scores = windows[scores >= LEAST_SCORE], scores[scores >= LEAST_SCORE]
     shares = windows / np.array([width, height, width, height])
     boxes = np.column_stack([shares[:, :2], shares[:, 2:] - shares[:, :2]])
@@ -115,11 +162,11 @@ def find_parts(features: Floats) -> list[Part]:
 def thinned(boxes: _Scores, scores: _Scores) -> list[int]:
     """Which of the boxes, float64 [n, 4], to keep, the best first: one for each dish."""
     kept: list[int] = []
-    for one in np.argsort(-scores, kind="stable").tolist():
-        if len(kept) == MOST_PARTS:
-            break
-        if not kept or not _same(boxes[one], boxes[kept]).any():
-            kept.append(one)
+    left = np.argsort(-scores, kind="stable")
+    while len(left) and len(kept) < MOST_PARTS:
+        kept.append(int(left[0]))
+        left = left[1:]
+        left = left[~_same(boxes[kept[-1]], boxes[left])]
     return kept
 
 
@@ -181,24 +228,18 @@ def _sum(sums: _Scores, windows: _Cells) -> _Scores:
     return np.asarray(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
 
 
-def _dish_likeness(features: Floats) -> _Scores:
+def _dish_likeness(strength: Floats, alike: Floats) -> _Scores:
     """How much each cell is like a dish and unlike the table: float64 [h, w], 0 to 1."""
-    height, width = features.shape[:2]
-    cells = features.reshape(height * width, -1)
-    strength = np.linalg.norm(cells, axis=1)
-    directions = cells / np.maximum(strength, 1e-9)[:, np.newaxis]
-    cut = _cut_in_two(directions, strength)
-    likeness = _OF_CUT * _stretched(cut) + (1 - _OF_CUT) * _stretched(strength)
-    return np.asarray(likeness.reshape(height, width))
+    cut = _cut_in_two(alike, strength.reshape(-1)).reshape(strength.shape)
+    return _OF_CUT * _stretched(cut) + (1 - _OF_CUT) * _stretched(strength)
 
 
-def _cut_in_two(cells: Floats, guess: Floats) -> Floats:
-    """Which side of the normalized cut each of n unit vectors is on, and how far: float32 [n].
+def _cut_in_two(alike: Floats, guess: Floats) -> Floats:
+    """Which side of the normalized cut each of n cells is on, and how far: float32 [n].
 
     Of D^-1/2 A D^-1/2 the largest eigenvector is known, and the second is the cut. Power iteration
     beside the first, from `guess` [n], gives it nearly, and on the side of the guess.
     """
-    alike = cells @ cells.T
     edges = (alike > np.median(alike)).astype(np.float32) + np.float32(1e-5)
     root = np.sqrt(edges.sum(axis=1))
     graph = edges / root / root[:, np.newaxis]
@@ -207,7 +248,8 @@ def _cut_in_two(cells: Floats, guess: Floats) -> Floats:
     for _ in range(_ITERATIONS):
         second = second - (second @ first) * first
         second = second / max(float(np.linalg.norm(second)), 1e-9)
-        second = graph @ second + second  # no eigenvalue is below zero then
+        # No BLAS, whose threads would be waited for; eigenvalues below zero are far smaller.
+        second = np.einsum("ij,j->i", graph, second)
     return np.asarray(second / root, np.float32)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from deepfood.config import Settings
 from deepfood.gallery.engine import Beside
 from deepfood.gallery.history import Event
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.local.engine import LocalEngine
 from deepfood.model import Model
@@ -50,7 +51,7 @@ class ReleaseEngine:
         """Faults of the stored release with its photos, not of the cached copy."""
         return iter(release_problems(self._address, self._settings, quiet=quiet))
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
         """A release needs no maintenance."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:

@@ -15,6 +15,7 @@ from deepfood.gallery import Photo
 from deepfood.index import VectorFile
 from deepfood.local import LocalGallery, LocalManifest
 from deepfood.local.journal import Journal
+from deepfood.local.parts import StoredParts
 from deepfood.local.snapshot import manifest_stamp
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.model import ModelManifest, open_model
@@ -83,12 +84,17 @@ def _gallery(gallery: LocalGallery, stack: contextlib.ExitStack) -> Frozen:
     parts += [_manifest_part(model, inside), *_listed(model_folder, inside, model, stack)]
     # The catalogue comes after the index, which may not cover rows that the catalogue lacks.
     generation = manifest.folder(folder)
+    within = generation.relative_to(folder).as_posix()
     copied = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfood-push-")))
     living = Store.open(generation, manifest.dimension, manifest.storage)
+    kept = manifest.parts and StoredParts(living, manifest.parts.storage)
     with contextlib.closing(living):
         living.copy_to(copied)
+        if kept:
+            kept.check()
+            size = kept.rows() * kept.row_bytes  # it only grows, too
+            parts += [_part(f"{within}/{kept.path.name}", kept.path, stack, size)] if size else []
     store = Store.open(copied, manifest.dimension, manifest.storage)
-    within = generation.relative_to(folder).as_posix()
     with contextlib.closing(store):
         check_catalogue(store, folder)
         photos = list(store.photos())

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, SettingError, is_own_limit, raising_disk_full
+from deepfood.gallery.feedback_file import FEEDBACK
 from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.locks import held
 from deepfood.release.exchange import exchange
@@ -118,6 +119,11 @@ def _check_unchanged(out: Path) -> None:
         raise SettingError(
             f"--out {out} was changed since it was pulled ({name}): name another folder, so that "
             "this is not lost"
+        )
+    if (out / FEEDBACK).exists():
+        raise SettingError(
+            f"--out {out} holds {FEEDBACK}, which a pull would delete: name another folder, and "
+            "copy it there"
         )
 
 

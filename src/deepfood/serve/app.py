@@ -11,7 +11,7 @@ from deepfood import __version__
 from deepfood.config import Settings, load_settings
 from deepfood.photo import Limits
 from deepfood.serve import STATIC
-from deepfood.serve.api import batch, changes, explain, lists, routes
+from deepfood.serve.api import batch, changes, explain, lists, routes, votes
 from deepfood.serve.api.document import complete_document
 from deepfood.serve.api.parameters import check_query
 from deepfood.serve.api.problems import add_problem_handlers
@@ -98,7 +98,8 @@ def create_app(
         dependencies=[Depends(check_query)],
         redirect_slashes=False,  # methods.py does, and ignores the client's Host
     )
-    routers = (routes.router, batch.router, lists.router, explain.router, changes.router)
+    rooms = (routes, batch, lists, explain, changes, votes)
+    routers = [room.router for room in rooms]
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -61,15 +61,15 @@ class Current:
             _log.info("a new release is served: %s", folder.name)
 
     def keep_up(self) -> None:
-        """Follow the gallery; index a long tail; compact it where many of its rows are holes.
+        """Follow the gallery; index a long tail; find the parts of photos that were added; compact.
 
         Work that another process is doing, or has begun, is left alone.
         """
         service = self.follow()
         if is_released(self._settings):
             return
-        gallery, model = service.gallery, service.embedder.model
-        engine_at(gallery.place, self._settings).look_after(gallery, model)
+        gallery = service.gallery
+        engine_at(gallery.place, self._settings).look_after(gallery, service.parts)
 
 
 class Upkeep(threading.Thread):

@@ -7,9 +7,10 @@ from contextlib import closing
 import numpy as np
 from PIL import Image
 
+from deepfood import runtimes
 from deepfood.config import Settings
 from deepfood.embed import open_embedder
-from deepfood.errors import DeepfoodError
+from deepfood.errors import DeepfoodError, NoHeatMapError
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.engine import Engine
 from deepfood.gallery.filter_tree import IsKnown
@@ -38,11 +39,16 @@ def calibrate_plates(
 ) -> Calibration | None:
     """The gallery's calibration with the curves of plates, which are then kept in its manifest.
 
-    It stays as it is where it has these already, or is None; and where there are fewer than
-    LEAST_PHOTOS labelled photos that the Model was not trained on, or the Model has no feature map.
-    Raises what opening and committing raise.
+    It stays as it is where it is None or has these already, or the reason why there are none: fewer
+    than LEAST_PHOTOS labelled photos that the Model was not trained on, or a Model without a
+    feature map. Without OpenVINO, which may be installed later, no reason is kept. Raises what
+    opening and committing raise.
     """
-    if calibration is None or calibration.plates:
+    if calibration is None or calibration.plates or calibration.no_plates:
+        return calibration
+    try:
+        runtimes.openvino()
+    except ImportError:
         return calibration
     gallery, model = engine.open()
     with closing(gallery):
@@ -51,16 +57,30 @@ def calibrate_plates(
             (photo for photo in labelled if photo.id not in model.trained_on),
             key=lambda photo: photo.id,
         )
-        if len(photos) < LEAST_PHOTOS or len({photo.label for photo in photos}) < 2:
-            return calibration
-        service = SearchService(gallery, open_embedder(settings, model, latency=True), settings)
-        plates = fit_on_photos(service, photos, quiet=quiet)
         generation = gallery.manifest.generation
-    if plates is None:
-        return calibration
-    changed = calibration.model_copy(update={"plates": plates})
-    engine.keep_calibration(changed, generation)
-    return changed
+        plates, why_not = None, _too_few(photos)
+        if why_not is None:
+            service = SearchService(gallery, open_embedder(settings, model, latency=True), settings)
+            try:
+                service.plates.check()
+            except NoHeatMapError as error:
+                why_not = str(error)
+            else:
+                plates = fit_on_photos(service, photos, quiet=quiet)
+                why_not = None if plates else "no dish was found on the tables made of its photos"
+    changed = calibration.model_copy(update={"plates": plates, "no_plates": why_not})
+    return changed if engine.keep_calibration(changed, generation) else calibration
+
+
+def _too_few(photos: Sequence[Photo]) -> str | None:
+    """Why tables cannot be made of these photos."""
+    labels = len({photo.label for photo in photos})
+    if len(photos) >= LEAST_PHOTOS and labels > 1:
+        return None
+    return (
+        f"{len(photos)} photos with {labels} labels to make tables of, and {LEAST_PHOTOS} with 2 "
+        "are needed that the Model was not trained on"
+    )
 
 
 def fit_on_photos(
@@ -68,23 +88,19 @@ def fit_on_photos(
 ) -> PlateCalibration | None:
     """The curves, with tables of these labelled photos of the gallery; the same for each seed.
 
-    The photos on a table are left out of its answers. None where the Model has no feature map, or
-    nothing was found.
+    The photos on a table are left out of its answers. None where nothing was found. The Model has a
+    feature map.
     """
     found = []
     with bar("calibrating plates", " photos", TABLES + SINGLE, quiet=quiet) as progress:
         for one in _made(service, photos, seed):
-            if one is None:
-                return None
             found.append(one)
             progress.update(1)
     return fit_plates(found)
 
 
-def _made(
-    service: SearchService, photos: Sequence[Photo], seed: int
-) -> Iterator[PlateEvidence | None]:
-    """Evidence of each table and photo that can be searched with; None without a feature map."""
+def _made(service: SearchService, photos: Sequence[Photo], seed: int) -> Iterator[PlateEvidence]:
+    """Evidence of each table and photo that can be searched with."""
     rng = np.random.default_rng(seed)
     by_label: dict[str, list[Photo]] = {}
     for photo in photos:
@@ -110,12 +126,9 @@ def _made(
             question = SearchQuestion(
                 photos=(data,), k=1, plate=True, without=tuple(photo.id for photo in drawn)
             )
-            plate = look_at_plate(question, data, service.plates, service.search)
+            plate = look_at_plate(question, data, service)
         except DeepfoodError:  # a photo is not there any more, or a part of it has no vector
             continue
-        if plate.notes:
-            yield None
-            return
         yield _evidence(plate, dishes)
 
 

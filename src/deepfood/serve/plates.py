@@ -1,15 +1,17 @@
 """Search with each dish of a photo by itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from deepfood.errors import NoHeatMapError, QueryError
 from deepfood.gallery.notes import Note
 from deepfood.gallery.plate_calibration import PlateCalibration, several_scores
 from deepfood.photo_box import Box
-from deepfood.plate import MOST_PARTS, PlateFinder, thinned
+from deepfood.plate import INSET, MOST_PARTS, PlateFinder, inner, thinned
 from deepfood.serve.question import PlatePart, SearchQuestion, SearchResult
 
 _WHOLE = Box(0, 0, 1, 1)
@@ -19,9 +21,6 @@ _GRID = (
     *(Box(x, 0, 0.5, 1) for x in (0, 0.5)),
     *(Box(0, y, 1, 0.5) for y in (0, 0.5)),
 )
-#: A box that is searched with is narrower by this share on each side than the dish that it shows:
-#: a dish is round. It brings 0.04 of the labels (docs/performance.md).
-_INSET = 0.08
 #: The least probability of being in the gallery with which a part is shown. It is below the setting
 #: `none_probability`, as a dish on a plate is smaller and less clear than photos of one dish are.
 _LEAST_IN_GALLERY = 0.1
@@ -35,7 +34,17 @@ _NOT_CALIBRATED = (
     "with 60 labelled photos or more"
 )
 
-Search = Callable[[SearchQuestion], SearchResult]
+
+class Searcher(Protocol):
+    """What searches: a SearchService."""
+
+    plates: PlateFinder
+
+    def search(self, question: SearchQuestion) -> SearchResult: ...
+
+    def search_part(
+        self, question: SearchQuestion, picture: Image.Image, box: Box
+    ) -> SearchResult: ...
 
 
 def check_plate(question: SearchQuestion) -> None:
@@ -74,15 +83,14 @@ class Plate:
 def search_plate(
     question: SearchQuestion,
     photo: bytes,
-    finder: PlateFinder,
-    search: Search,
+    searcher: Searcher,
     calibration: PlateCalibration | None,
 ) -> SearchResult:
     """The answer to the photo as a whole, and to each dish on it: MOST_PARTS at most.
 
     One dish is one part, with the answer of the whole. Raises PhotoError or QueryError.
     """
-    plate = look_at_plate(question, photo, finder, search)
+    plate = look_at_plate(question, photo, searcher)
     whole, notes = plate.whole, plate.notes
     parts: list[PlatePart]
     several: float | None
@@ -97,21 +105,21 @@ def search_plate(
     )
 
 
-def look_at_plate(
-    question: SearchQuestion, photo: bytes, finder: PlateFinder, search: Search
-) -> Plate:
+def look_at_plate(question: SearchQuestion, photo: bytes, searcher: Searcher) -> Plate:
     """Search with the photo as a whole, and with each box of it that may show a dish."""
     notes: tuple[Note, ...] = ()
-    whole = search(replace(question, plate=False))
+    question = replace(question, plate=False)
+    whole = searcher.search(question)
+    picture = searcher.plates.read(photo)
     try:
-        boxes, inset = [part.box for part in finder.parts(photo)], _INSET
+        boxes, inset = [part.box for part in searcher.plates.parts(picture)], INSET
     except NoHeatMapError as error:
         boxes, inset = list(_GRID), 0.0
         notes = (Note("no_feature_map", f"quarters and halves of the photo were tried: {error}"),)
-    found = []
-    for box in boxes[:MOST_PARTS]:
-        inner = replace(question, plate=False, box=_inner(box, inset))
-        found.append(_part(box, search(inner)))
+    found = [
+        _part(box, searcher.search_part(question, picture, inner(box, inset)))
+        for box in boxes[:MOST_PARTS]
+    ]
     if notes:
         found = _one_each(found)
     return Plate(whole, tuple(one for one in found if _may_be_shown(one)), notes)
@@ -173,10 +181,3 @@ def _may_be_shown(part: PlatePart) -> bool:
 
 def _part(box: Box, found: SearchResult) -> PlatePart:
     return PlatePart(box, found.verdict, found.in_gallery, found.label, found.hits)
-
-
-def _inner(box: Box, share: float) -> Box:
-    left = 1 - 2 * share
-    return Box(
-        box.x + share * box.width, box.y + share * box.height, left * box.width, left * box.height
-    )

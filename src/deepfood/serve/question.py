@@ -135,3 +135,4 @@ class SearchResult:
     notes: tuple[Note, ...]
     parts: tuple[PlatePart, ...] | None = None
     several: float | None = None
+    question: str | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from cachetools import LRUCache
+from PIL import Image
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, Vectors, open_embedder
@@ -16,16 +17,17 @@ from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Hit, Photo, judge
 from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import Example, combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.gallery.written import Suggestion
 from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
-from deepfood.photo import thumbnail
+from deepfood.photo import part_pixels, thumbnail
 from deepfood.photo_box import Box
-from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
+from deepfood.serve.asked import QuestionTokens, asked_by, check_takes_feedback
 from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
 from deepfood.serve.labels import Labeller
@@ -44,9 +46,8 @@ class SearchService:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
-        self.plates = PlateFinder(
-            embedder.model, embedder.limits, embedder.threads, embedder.precision
-        )
+        self.parts = PartEmbedder(embedder)
+        self.plates = self.parts.finder
         self.words = (
             open_text_embedder(settings, embedder.model)
             if embedder.model.manifest.text_tower
@@ -55,6 +56,8 @@ class SearchService:
         self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
         self.cursors = Cursors(settings.cursor_key)
+        self.questions = QuestionTokens(settings.cursor_key)
+        self._takes_feedback = settings.feedback
         self.curator = Curator(gallery)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
@@ -77,9 +80,22 @@ class SearchService:
             check_plate(question)
             photo = question.photos[0] if question.photos else self.photo(question.ids[0])[1]
             curves = self.gallery.manifest.calibration
-            return search_plate(
-                question, photo, self.plates, self.search, curves.plates if curves else None
-            )
+            return search_plate(question, photo, self, curves.plates if curves else None)
+        return self._search(question)
+
+    def search_part(self, question: SearchQuestion, picture: Image.Image, box: Box) -> SearchResult:
+        """Search with a part of a question's one photo, which is decoded already (`read_small`).
+
+        Raises QueryError.
+        """
+        with stage("decode"):
+            pixels = part_pixels(picture, self.embedder.preprocess, box)
+        with stage("embed"):
+            vector = self.embedder.infer(pixels)
+        return self._search(question, vector)
+
+    def _search(self, question: SearchQuestion, part: Vector | None = None) -> SearchResult:
+        """Search with what a question asks for, or with the vector of a part of its one photo."""
         where = parse_filter(question.where) if question.where is not None else None
         cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
@@ -94,7 +110,7 @@ class SearchService:
         if question.words:
             tower = self.words is not None
             written = look_up(self.gallery, question.words, options, or_raise=not tower)
-        query = self._vector(question, written, options)
+        query = self._vector(question, written, options) if part is None else part
         found: FindResult
         with stage("search"):
             if question.words:
@@ -120,6 +136,15 @@ class SearchService:
             total=found.total,
             next=None if found.next is None else self.cursors.signed(found.next),
             notes=found.notes,
+            question=self._token(question, query) if self._takes_feedback else None,
+        )
+
+    def _token(self, question: SearchQuestion, query: Vectors | None) -> str:
+        """The token of a question, for votes on its hits."""
+        model = self.embedder.model.fingerprint
+        has_vectors = self.words is not None
+        return self.questions.token(
+            asked_by(question, query, self.gallery, model, words_have_vectors=has_vectors)
         )
 
     def _answer(self, question: SearchQuestion, query: Vectors, found: FindResult) -> Answer:
@@ -132,6 +157,7 @@ class SearchService:
         if question.asks_for_nearest and question.k >= VOTERS:
             nearest = [*found.hits, *itertools.chain.from_iterable(found.alike)]
             voters = sorted(nearest, key=lambda hit: -hit.score)[:VOTERS]
+            voters = [hit for hit in voters if not hit.box]  # photos vote as wholes
         if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
             left_out = (*question.ids, *question.without)
             voters = nearest_labelled(self.gallery, query, left_out)
@@ -318,6 +344,7 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
     """
     if settings.gallery is None:
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
+    check_takes_feedback(settings)
 
     def open_at(place: Path | str) -> SearchService:
         gallery, model = engine_at(place, settings).open()

@@ -25,12 +25,11 @@ from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, 
 from deepfood.evaluate.metrics import measure
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
-from deepfood.model.artifact import ONNX, TEXT_ONNX, write_model
-from deepfood.proof import record_golden
+from deepfood.model.artifact import ONNX
 from deepfood.train.cross_validate import CrossValidation, choose_head
-from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
+from deepfood.train.with_head import write_with_head
 
 #: A head must be this many standard errors above chance.
 _ERRORS = 2
@@ -213,28 +212,16 @@ def _notes(
 def _write(
     out: Path, base: Model, weights: Vectors, report: AdaptReport, train: Embedded, seed: int
 ) -> None:
-    about = base.manifest
-    files: dict[str, bytes | Path] = {**base.weights, **base.text_parts}
-    if about.text_tower is not None:  # words get the same head as photos
-        files[TEXT_ONNX] = fuse_head(base.text_onnx.read_bytes(), weights)
-    write_model(
+    write_with_head(
         out,
-        fuse_head(base.onnx.read_bytes(), weights),
+        base,
+        weights,
         _card(base, report),
-        trained_on=base.trained_on | {photo_id(sha256) for sha256 in train.sha256},
-        files=files,
-        text_tower=about.text_tower,
-        name=f"{about.name.removesuffix('-adapted')}-adapted",
-        backbone=about.backbone,
-        dimension=weights.shape[1],
-        preprocess=about.preprocess,
+        made="adapted",
+        trained_on=(photo_id(sha256) for sha256 in train.sha256),
         labels=report.labels,
         training=_record(base, report, seed),
-        source=f"a head on {about.name} (fingerprint {base.fingerprint[:12]})",
-        licence=about.licence,
     )
-    if base.has_golden:
-        record_golden(out)
 
 
 def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:

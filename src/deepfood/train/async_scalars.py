@@ -22,7 +22,7 @@ class AsyncScalars:
 
     def add(self, number: torch.Tensor) -> None:
         done: Any = None
-        if self._on_gpu:
+        if self._on_gpu:  # pragma: no cover - needs an NVIDIA GPU: tests/train/test_gpu.py
             number = number.to("cpu", non_blocking=True)
             done = torch.cuda.current_stream().record_event()
         self._pending.append((number, done))
@@ -32,6 +32,6 @@ class AsyncScalars:
         pending = 0 if all_of_them or not self._on_gpu else _MAX_PENDING
         while len(self._pending) > pending:
             number, done = self._pending.popleft()
-            if done is not None:
+            if done is not None:  # pragma: no cover - as above
                 done.synchronize()
             yield float(number)

@@ -7,11 +7,12 @@ run, and nothing is downloaded: a config may only name networks that the librari
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import nn
 
@@ -127,12 +128,18 @@ def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
     options |= {"dynamo": True, "external_data": True, "verbose": False}
     if len(example) > 1:
         dynamic = ({0: torch.export.Dim("n")},)
-        try:
+        with suppress(Exception):  # of a torch that refuses a network that fixes the batch size
             torch.onnx.export(network, (example,), path, dynamic_shapes=dynamic, **options)
-            return
-        except Exception:  # the network fixes the batch size; a Model needs only 1
-            example = example[:1]
+            if _takes_any_number(path):
+                return
+        example = example[:1]  # all that a Model needs
     torch.onnx.export(network, (example,), path, **options)
+
+
+def _takes_any_number(path: Path) -> bool:
+    """Whether the batch size of a graph is open."""
+    (given,) = onnx.load(path, load_external_data=False).graph.input
+    return not given.type.tensor_type.shape.dim[0].dim_value
 
 
 def _clip_tokenizer(simple: Any) -> str:

@@ -47,7 +47,7 @@ def feed(
         return
     if device.type == "cuda":  # pragma: no cover - needs an NVIDIA GPU: tests/train/test_gpu.py
         yield from _one_ahead(batches, seen, device)
-    else:
+    else:  # pragma: no cover - needs a Mac's GPU
         yield from map(seen, batches)
 
 

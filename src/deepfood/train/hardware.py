@@ -79,10 +79,10 @@ def start_hardware(recipe: Recipe, device: str = "auto") -> Hardware:
     keep_freed_memory()
     # Some cuDNN algorithms add in varying order, so that resumed training would differ.
     torch.backends.cudnn.deterministic = True
-    if device in ("cuda", "mps") and accelerator.device.type != device:
+    if device in ("cuda", "mps") and accelerator.device.type != device:  # pragma: no cover - a GPU
         raise SettingError(f"--device {device}: accelerate is set up for {accelerator.device.type}")
     able = bf16_pays(accelerator.device.type)
-    if recipe.precision == "bf16" and accelerator.device.type == "mps":
+    if recipe.precision == "bf16" and accelerator.device.type == "mps":  # pragma: no cover - a Mac
         raise SettingError("--precision bf16 is not available on mps")
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and able)
     return Hardware(accelerator, bf16)
@@ -100,7 +100,7 @@ def keep_freed_memory() -> None:
     left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
+    if mallopt is not None:  # pragma: no branch - glibc is here
         for name, value in _GLIBC_MALLOC:
             mallopt(name, value)
 
@@ -110,7 +110,7 @@ def bf16_pays(device: str) -> bool:
 
     On CPUs that is AMX or AVX512-BF16 (docs/performance.md); without, it is emulated, and slower.
     """
-    if device == "cuda":
+    if device == "cuda":  # pragma: no cover - needs an NVIDIA GPU: tests/train/test_gpu.py
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False

@@ -4,6 +4,7 @@ ONNX Runtime's static quantisation writes plain ONNX with QuantizeLinear and Deq
 which OpenVINO and ONNX Runtime both run. The reasons for its settings are in docs/performance.md.
 """
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -50,10 +51,13 @@ def quantize_network(
     with tempfile.TemporaryDirectory(prefix="deepfood-") as name, raising_disk_full(Path(name)):
         given, plain, small = (Path(name) / f"{one}.onnx" for one in ("given", "plain", "int8"))
         given.write_bytes(trunk)
-        for weights_name, path in weights.items():
-            (Path(name) / weights_name).symlink_to(path.absolute())
+        for weights_name, path in weights.items():  # onnx follows no links
+            shutil.copyfile(path, Path(name) / weights_name)
+        outside = bool(weights)  # also in between: protobuf allows 2 GB
         # Folds constants (weights are stored as fp16) and operators after convolutions.
-        quantization.quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
+        quantization.quant_pre_process(
+            str(given), str(plain), skip_symbolic_shape=True, save_as_external_data=outside
+        )
         quantization.quantize_static(
             str(plain),
             str(small),
@@ -65,6 +69,7 @@ def quantize_network(
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             calibrate_method=quantization.CalibrationMethod.MinMax,
+            use_external_data_format=outside,
         )
         made = onnx.load(small)
     del made.metadata_props[:]

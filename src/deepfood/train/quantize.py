@@ -135,7 +135,7 @@ def quantize(
         lost=judgement.lost,
         decided_by=decided_by,
         max_drop=bound,
-        bytes_before=len(network),
+        bytes_before=len(network) + sum(one.stat().st_size for one in model.weights.values()),
         bytes_after=len(int8),
         refused=_why_refused(decided_by, judgement, bound),
         notes=tuple(_notes(embedded, unseen, judgement, decided_by, bound)),

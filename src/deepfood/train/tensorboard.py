@@ -10,7 +10,7 @@ from deepfood.train.checkpoint import TENSORBOARD
 
 
 class Board:
-    """Writes records as curves; does nothing in processes that do not report."""
+    """Writes records as curves, in the process that reports; the others have no writer."""
 
     def __init__(self, writer: Any) -> None:
         self.writer = writer
@@ -30,8 +30,6 @@ class Board:
         return board
 
     def write(self, record: dict[str, float]) -> None:
-        if self.writer is None:
-            return
         with raising_disk_full(Path(self.writer.log_dir)):
             for name, value in record.items():
                 if name != "epoch":

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from deepfood.gallery import Hit, Photo
@@ -39,6 +39,7 @@ def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
         if found.parts is None
         else tuple(part_of(part, public_url) for part in found.parts),
         several=found.several,
+        question=found.question,
     )
 
 
@@ -73,6 +74,7 @@ def hit_of(hit: Hit, public_url: str) -> models.Hit:
             models.Matched(word=one.word, field=one.field, value=one.value) for one in hit.matched
         ),
         attributes=dict(hit.attributes),
+        box=astuple(hit.box) if hit.box else None,
         **photo_of(hit.photo, public_url).model_dump(),
     )
 
@@ -234,6 +236,8 @@ def gallery_of(resources: Resources) -> models.GalleryFacts:
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
         changes=resources.takes_changes,
         query_urls=resources.takes_urls,
+        feedback=resources.settings.feedback,
+        feedback_photos=resources.keeps_photos,
     )
 
 

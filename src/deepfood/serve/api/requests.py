@@ -37,6 +37,9 @@ Text = Annotated[str, Field(max_length=1000)]
 #: Words to search with; those of one space are none.
 Words = Annotated[str, Field(max_length=MAX_LETTERS, pattern=r"\S")]
 
+#: Letters of a question's token: several times those of the longest vectors.
+MAX_TOKEN = 2**16
+
 #: Names of one request for a label: each is embedded when it is first sent.
 MAX_NAMES_SENT = 300
 
@@ -292,6 +295,33 @@ class AttributeRequest(_Body):
     safety: bool = False
 
 
+class FeedbackRequest(_Body):
+    """Whether a hit was right: true, false, or null to take back what was said.
+
+    `question` is that of the answer with the hit, `hit` the photo's id. `session` is a random text
+    that the client keeps for one visitor; only its hash is stored. `photo`, a base64 data URL, is
+    the one photo asked with, for servers that may keep it.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "question": "wC9b…",
+                "hit": "f6a80395f97a4582df3b",
+                "right": True,
+                "session": "sJ2mV0d4T6uYk1XcQy8n3A",
+            },
+        },
+    )
+    CLEARED_BY_NULL = frozenset({"right"})
+
+    question: Annotated[str, Field(max_length=MAX_TOKEN)]
+    hit: str
+    right: bool | None
+    session: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
+    photo: str | None = None
+
+
 class ExplainRequest(_Body):
     """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found.
 
@@ -359,7 +389,7 @@ def _schemas(bodies: Iterable[type[_Body]], others: Iterable[dict[str, Any]]) ->
 SCHEMAS: dict[str, dict[str, Any]] = _schemas(
     (
         *(SearchRequest, LabelRequest, AddRequest, ChangeRequest, AttributeRequest),
-        ExplainRequest,
+        *(ExplainRequest, FeedbackRequest),
     ),
     (BATCH, SEARCH_FORM, LABEL_FORM, ADD_FORM, EXPLAIN_FORM, ORIGINAL_FORM),
 )

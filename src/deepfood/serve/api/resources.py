@@ -48,6 +48,11 @@ class Resources:
         return bool(self.settings.api_key_hashes.split()) and not is_released(self.settings)
 
     @property
+    def keeps_photos(self) -> bool:
+        """Whether a vote may bring the visitor's photo along."""
+        return self.settings.feedback and self.settings.feedback_photos_bytes > 0
+
+    @property
     def max_body_bytes(self) -> int:
         return max_body_bytes(self.settings)
 

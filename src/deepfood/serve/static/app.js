@@ -100,9 +100,11 @@ async function showSearch(search, signal, focus) {
       search.plate && havePlate(),
     ]);
     await loaded;
+    const votes = answer.question && (await haveVotes());
     if (signal.aborted) return;
     if (dishesOf(answer).length) plate.drawPlate(search, answer, signal);
     else drawAnswer(search, answer, fewer);
+    votes?.drawVotes(search, answer);
     drawOffer(search);
     offerAnswer(search, answer);
     lookForPlate(search, answer, signal);
@@ -122,6 +124,13 @@ async function havePlate() {
   const plate = await import("./plate.js").catch(() => Promise.reject(unreachable()));
   await plate.havePlateStyle();
   return plate;
+}
+
+/** The module that takes votes, with its style sheet; where it cannot be had, nobody votes. */
+async function haveVotes() {
+  const votes = await import("./votes.js").catch(() => null);
+  await votes?.haveVoteStyle();
+  return votes;
 }
 
 /** "Show more" failed: the page and the history stay as they were, and it can be pressed again. */

@@ -52,7 +52,7 @@ async function photosIn(examples) {
   return Object.fromEntries(await Promise.all(fields));
 }
 
-function dataUrl(blob) {
+export function dataUrl(blob) {
   return new Promise((done, failed) => {
     const reader = new FileReader();
     reader.onload = () => done(reader.result);

@@ -45,7 +45,9 @@ export function card(photo, place, search) {
 function drawHit(item, part, photo, search) {
   const share = element("span", percent(photo.score));
   share.className = "percent";
-  part("alike").append(...parts("card.alike", { percent: share }));
+  const said = { percent: share };
+  part("alike").append(...(photo.box ? parts("card.alike-in-box", said) : parts("card.alike", said)));
+  if (photo.box) drawBox(part("frame"), photo);
   part("bar").style.setProperty("--filled", `${Math.max(0, Math.round(100 * photo.score))}%`);
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
   pickWith(part("pick"), photo);
@@ -63,6 +65,17 @@ function drawHit(item, part, photo, search) {
     part("similarity").remove(); // to the words too, which says little to a reader
   }
   if (!likesIn(search.examples).some(({ url }) => !url)) part("ask").remove(); // regions are compared with a photo
+}
+
+/** The part of a photo that was found, as a box on all of the photo. */
+function drawBox(frame, { box, width, height }) {
+  const [whole, part] = [element("span", ""), element("span", "")];
+  frame.classList.add("boxed");
+  whole.className = "whole";
+  whole.style.setProperty("--ratio", width / height);
+  ["--left", "--top", "--wide", "--high"].forEach((name, side) => part.style.setProperty(name, `${100 * box[side]}%`));
+  whole.append(part);
+  frame.append(whole);
 }
 
 /** Where the words are that found a photo; its name and label are on the card. */

@@ -8,15 +8,17 @@ export const photos = new Map();
 
 /** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. `count`: of photos.
  *  `changes`: whether who has a key can change it.
- *  `takesUrls`: whether the server fetches photos by their addresses. `loaded` is done when the server has answered. */
-export const gallery = { columns: [], fit: null, count: null, changes: null, takesUrls: false, loaded: null };
+ *  `takesUrls`: whether the server fetches photos by their addresses. `keepsPhotos`: whether with a
+ *  vote it keeps the photo asked with. `loaded` is done when the server has answered. */
+export const gallery = { columns: [], fit: null, count: null, changes: null, takesUrls: false, keepsPhotos: false, loaded: null };
 
 /** Ask the server; answers {count, labels}. */
 export async function loadGallery() {
-  const { photos: count, labels, attributes, resize, crop, changes, query_urls } = await ask("api/v1/gallery");
+  const { photos: count, labels, attributes, resize, crop, changes, ...takes } = await ask("api/v1/gallery");
   gallery.columns = attributes;
   gallery.count = count;
-  gallery.takesUrls = query_urls;
+  gallery.takesUrls = takes.query_urls;
+  gallery.keepsPhotos = takes.feedback_photos;
   gallery.fit = { resize, crop };
   gallery.changes = changes;
   return { count, labels };

@@ -1,7 +1,7 @@
 // "Find every dish": a button beside the photo that is searched with. It also leads back to the whole
 // photo, and says by itself how many dishes there are.
 //
-// A plate costs the server about ten searches, so not every question is asked again as one. The ordinary
+// A plate costs the server about six searches, so not every question is asked again as one. The ordinary
 // answer comes first. Only where it leaves the visitor in doubt is a plate looked for behind it, and only
 // where that is cheap: not on a slow line or one where data is saved, not in a tab that nobody sees, and
 // not where the answer itself has taken long, as the server is busy then. Whatever goes wrong with it is

@@ -20,6 +20,8 @@ const key = ({ examples, words, where, show, plate }) => {
   const photos = examples.map(({ id, upload, url, box, unlike }) => [id, upload, box, unlike, url]);
   return JSON.stringify([photos, words, where, show, plate]);
 };
+/** A search without what decides which hits are shown: what a vote is about. */
+export const questionKey = ({ examples, words }) => key({ examples, words });
 export const sameSearch = (a, b) => key(a) === key(b);
 
 export const isKnown = (search) => {

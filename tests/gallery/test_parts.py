@@ -1,0 +1,465 @@
+"""Dishes of photos of several as vectors of their own: found, kept, changed, damaged and mended."""
+
+import hashlib
+import io
+import itertools
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import deepfood
+from deepfood.config import load_settings
+from deepfood.data.photo_file import PhotoFile
+from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
+from deepfood.engine import engine_at
+from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapError, SettingError
+from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.engine import Engine, ForAll
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.part_vectors import PartEmbedder
+from deepfood.gallery.photo import Hit
+from deepfood.gallery.protocol import FindOptions
+from deepfood.gallery.queries import similarity
+from deepfood.index import IndexSpec
+from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
+from deepfood.local.describe import describe
+from deepfood.local.manifest import PartsStorage
+from deepfood.local.parts import StoredParts
+from deepfood.locks import held
+from deepfood.model import open_model
+from deepfood.photo_box import Box
+from deepfood.plate import MOST_PARTS, inner
+from deepfood.plate.collage import collage
+from deepfood.release.pull import pull
+from deepfood.release.push import push
+from live import run_here
+from plates import LIMITS, jpeg, plate, tiny_embedder, write_conv_model, write_photos
+
+Vector = npt.NDArray[np.float32]
+TABLES = 10
+
+
+def table(seed: int) -> bytes:
+    """A JPEG of three drawn dishes."""
+    pieces = [plate(100 * seed + one, (150, 150)) for one in range(3)]
+    out = io.BytesIO()
+    collage(pieces, seed, (320, 240)).image.save(out, "JPEG", quality=92)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    return Embedder(open_model(write_conv_model(tmp_path_factory.mktemp("model"))), LIMITS)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Class folders: tables of three dishes, and photos of one."""
+    write_photos(tmp_path / "photos" / "single", 8)
+    (tmp_path / "photos" / "tables").mkdir()
+    for seed in range(TABLES):
+        (tmp_path / "photos" / "tables" / f"{seed}.jpg").write_bytes(table(seed))
+    return tmp_path / "photos"
+
+
+def build(
+    photos: Path, embedder: Embedder, *, parts: bool | None = True, storage: PartsStorage = "i8"
+) -> Path:
+    out = photos.with_name("gallery")
+    build_gallery(
+        list_photos(photos),
+        out,
+        embedder,
+        IndexSpec(),
+        parts=parts,
+        parts_storage=storage,
+        quiet=True,
+    )
+    return out
+
+
+def stored(gallery: LocalGallery) -> StoredParts:
+    about = gallery.manifest.parts
+    assert about
+    return StoredParts(gallery.store, about.storage)
+
+
+def by_hand(gallery: LocalGallery, query: Vector) -> dict[str, tuple[float, Box | None]]:
+    """The similarity of each photo by id, and the box of the part that is more so, if any."""
+    parts, found = stored(gallery), {}
+    entries, vectors = parts.of(gallery.store.photos()), parts.vectors()
+    for row, photo in gallery.store.rows():
+        best = float(similarity(query, gallery.store.vectors().take(np.array([row])))[0])
+        box = None
+        entry = entries[photo.sha256]
+        for place, score in enumerate(similarity(query, vectors.take(entry.rows))):
+            if score > best + 1e-6:
+                best, box = float(score), entry.boxes[place]
+        found[photo.id] = best, box
+    return found
+
+
+def queries(seed: int) -> Iterator[Vector]:
+    """A query of one vector, and one of two: as with an unwanted example."""
+    drawn = np.random.default_rng(seed).normal(size=(2, 16)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    yield drawn[0]
+    yield drawn
+
+
+@pytest.mark.parametrize("storage", ["f16", "i8"])
+def test_a_photo_is_as_similar_as_the_best_of_its_parts(
+    photos: Path, embedder: Embedder, storage: PartsStorage
+) -> None:
+    """Every answer is that of all vectors of all photos, whatever filters and pages ask for."""
+    folder = build(photos, embedder, storage=storage)
+    with LocalGallery.open(folder) as gallery:
+        assert len(stored(gallery).vectors()) > TABLES
+        removed, boxes = "", 0
+        for seed in range(6):
+            for query in queries(seed):
+                wanted = by_hand(gallery, query)
+                assert removed not in wanted
+                narrowed: list[FindOptions] = [
+                    {},
+                    {"where": parse_filter('label = "tables"')},
+                    {"without": sorted(wanted)[:3]},
+                ]
+                for options in narrowed:
+                    left = {
+                        photo: one
+                        for photo, one in wanted.items()
+                        if photo not in options.get("without", ())
+                        and ("where" not in options or gallery.photo(photo).label == "tables")
+                    }
+                    hits: list[Hit] = []
+                    while True:  # page by page
+                        page = gallery.find(query, 4, **options)
+                        hits += page.hits
+                        if page.next is None:
+                            break
+                        options["cursor"] = page.next
+                    best = sorted(left.values(), key=lambda one: -one[0])
+                    assert [hit.score for hit in hits] == pytest.approx(
+                        [score for score, _ in best], abs=1e-5
+                    )
+                    assert {hit.photo.id for hit in hits} == left.keys()
+                    assert {hit.photo.id: hit.box for hit in hits} == {
+                        photo: box for photo, (_, box) in left.items()
+                    }
+                    boxes += sum(hit.box is not None for hit in hits)
+                whole = gallery.find(query, len(wanted), whole=True)
+                assert not any(hit.box for hit in whole.hits)
+            with LocalWriter.open(folder) as writer:
+                removed = writer.remove([f"tables/{seed}.jpg"])[0].id
+        assert boxes > 20
+
+
+def test_a_dish_is_found_on_the_photo_of_a_table(photos: Path, embedder: Embedder) -> None:
+    """The part's vector is that of a search with its box; its photo is shown once, with the box."""
+    with LocalGallery.open(build(photos, embedder)) as gallery:
+        entries = stored(gallery).of(gallery.store.photos()).values()
+        assert len(entries) == gallery.count
+        assert all(len(entry.boxes) != 1 for entry in entries)
+        assert max(len(entry.boxes) for entry in entries) <= MOST_PARTS
+        for seed in range(TABLES):
+            data = table(seed)
+            for entry in entries:
+                photo = gallery.photo(entry.sha256[:20])
+                if photo.file != f"tables/{seed}.jpg":
+                    continue
+                kept = stored(gallery).vectors().take(entry.rows)
+                for box, vector in zip(entry.boxes, kept, strict=True):
+                    query = embedder.embed(data, inner(box))
+                    assert query @ vector == pytest.approx(1, abs=0.01)
+                    hits = gallery.find(query, gallery.count).hits
+                    assert hits[0].photo == photo
+                    assert hits[0].box in entry.boxes
+                    assert hits[0].score == pytest.approx(1, abs=0.01)
+                    assert len({hit.photo.id for hit in hits}) == len(hits)
+
+
+def test_builds_remember_the_wish_and_reuse_parts(photos: Path, embedder: Embedder) -> None:
+    folder = build(photos, embedder, parts=None)
+    assert describe(folder)["parts"] is None
+    build(photos, embedder)
+    first = describe(folder)["parts"]
+    assert first["photos"] > TABLES / 2
+    assert first["bytes"] == first["count"] * (16 + 4)
+    (photos / "tables" / "new.jpg").write_bytes(table(TABLES))
+    report = build_gallery(list_photos(photos), folder, embedder, IndexSpec(), quiet=True)
+    second = describe(folder)["parts"]
+    assert report.manifest.parts
+    assert second["count"] > first["count"]
+    with LocalGallery.open(folder) as gallery:
+        made = stored(gallery)
+        assert not made.has_to_be_made()
+    again = build_gallery(list_photos(photos), folder, embedder, IndexSpec(), quiet=True)
+    assert again.up_to_date
+    assert not build_gallery(
+        list_photos(photos), folder, embedder, IndexSpec(), parts=False, quiet=True
+    ).manifest.parts
+    assert describe(folder)["parts"] is None
+
+
+def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoHeatMapError, match="tiny"):
+        build(photos, tiny_embedder(tmp_path / "tiny"))
+    with closing(LocalGallery.open(build(photos, tiny_embedder(tmp_path / "tiny"), parts=None))):
+        pass
+
+
+def engine(photos: Path, model: Path, **settings: object) -> Engine:
+    """The engine of a gallery of these photos with parts, which it has built."""
+    made = engine_at(photos.with_name("gallery"), load_settings(model=model, **settings))
+    made.build(list_photos(photos), parts=True, quiet=True)
+    return made
+
+
+def is_complete(place: Engine) -> bool:
+    """Whether every photo has been looked at, and all that is known of it is sound."""
+    with closing(place.open_to_read()) as gallery:
+        assert isinstance(gallery, LocalGallery)
+        parts = stored(gallery)
+        assert not list(place.problems(quiet=True))
+        return not parts.has_to_be_made()
+
+
+def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
+    """The box of the table of `seed`, by one of the dishes that its photo shows."""
+    parts = PartEmbedder(embedder).embed(table(seed))
+    with closing(place.open_to_read()) as gallery:
+        hit = gallery.find(parts.vectors[0], 1).hits[0]
+        assert gallery.read(hit.photo) == table(seed)
+        assert hit.box is None or hit.box in parts.boxes
+        return hit.box
+
+
+def new_tables(embedder: Embedder, count: int) -> list[int]:
+    """Seeds of tables that the gallery does not have, and that have parts."""
+    parts, seeds = PartEmbedder(embedder), itertools.count(50)
+    return list(itertools.islice((one for one in seeds if parts.embed(table(one)).boxes), count))
+
+
+def test_added_photos_get_parts_and_removed_ones_lose_them(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    (seed,) = new_tables(embedder, 1)
+    new = tmp_path / "new.jpg"
+    new.write_bytes(table(seed))
+    place.add([new], ForAll(), quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
+    with closing(place.open_to_read()) as gallery:
+        photo = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 1).hits[0].photo
+        with place.writer() as writer:
+            writer.remove([photo.id])
+            left = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 50).hits
+            assert photo.id not in {hit.photo.id for hit in left}
+            assert len(left) == gallery.count
+    place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
+
+
+def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedder) -> None:
+    place = engine(photos, embedder.model.folder)
+    parts = PartEmbedder(embedder)
+    with closing(place.open_to_read()) as gallery:
+        for seed in new_tables(embedder, 2):
+            data = table(seed)
+            query = parts.embed(data).vectors[0]
+            with place.writer(embedder.model) as writer:
+                writer.add([embed_photo(data, PhotoFile("new.jpg"), embedder)])
+            busy = ArtifactBusyError("busy")
+            with held(photos.with_name("gallery") / ".parts.lock", busy):  # as another process
+                place.look_after(gallery, parts)
+            sha256 = hashlib.sha256(data).hexdigest()
+            hits = gallery.find(query, 50).hits
+            assert [hit.box for hit in hits if hit.photo.sha256 == sha256] == [None]
+            place.look_after(gallery, parts)
+            best = gallery.find(query, 1).hits[0]
+            assert best.photo.sha256 == sha256
+            assert best.box
+    assert is_complete(place)
+
+
+def test_parts_go_along_with_another_model_and_back(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    other = Embedder(open_model(write_conv_model(tmp_path / "other", loud=2)), LIMITS)
+    assert other.model.fingerprint != embedder.model.fingerprint
+    before = finds(place, embedder, 3)
+    assert before
+    place.reembed(other, quiet=True)
+    place = engine_at(photos.with_name("gallery"), load_settings())
+    assert is_complete(place)
+    assert finds(place, other, 3)
+    (seed,) = new_tables(embedder, 1)
+    new = tmp_path / "new.jpg"
+    new.write_bytes(table(seed))
+    place.add([new], ForAll(), quiet=True)
+    place.rollback(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+    assert finds(place, embedder, seed)
+    with place.writer() as writer:
+        writer.remove([f"tables/{seed}.jpg" for seed in range(4, 8)])
+    rows = place.describe()["parts"]["bytes"]
+    place.compact(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+    assert place.describe()["parts"]["bytes"] < rows
+
+
+def test_a_model_without_a_feature_map_does_not_take_their_place(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    with pytest.raises(NoHeatMapError, match="--no-parts"):
+        place.reembed(tiny_embedder(tmp_path / "tiny"), quiet=True)
+    assert is_complete(place)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "annoy"])
+def test_the_index_of_parts_grows_with_them(
+    photos: Path, embedder: Embedder, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = engine(photos, embedder.model.folder, index=kind)
+    monkeypatch.setattr(reindex, "TAIL_ROWS", 0)
+    with closing(place.open_to_read()) as gallery:
+        covered = gallery.manifest.parts.covered  # type: ignore[attr-defined]
+        seeds = new_tables(embedder, 4)
+        for seed in seeds:
+            (tmp_path / f"{seed}.jpg").write_bytes(table(seed))
+        place.add(sorted(tmp_path.glob("*.jpg")), ForAll(), quiet=True)
+        place.look_after(gallery, PartEmbedder(embedder))
+        gallery.follow()
+        about = gallery.manifest.parts  # type: ignore[attr-defined]
+        assert about.covered > covered
+        assert about.index.kind == kind
+        assert finds(place, embedder, seeds[-1])
+    assert is_complete(place)
+
+
+DAMAGES: dict[str, Callable[[Path, sqlite3.Connection], object]] = {
+    "a vector": lambda path, _: path.write_bytes(b"\1" + path.read_bytes()[1:]),
+    "the end of the file": lambda path, _: path.write_bytes(path.read_bytes()[:-30]),
+    "the file": lambda path, _: path.unlink(),
+    "a box": lambda _, db: db.execute("UPDATE parts SET boxes = '[]' WHERE count > 0"),
+    "entries": lambda _, db: db.execute("DELETE FROM parts WHERE count > 0"),
+    "the table": lambda _, db: db.execute("DROP TABLE parts"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_parts_are_found_and_made_again(
+    photos: Path, embedder: Embedder, damage: str
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    inside = photos.with_name("gallery") / "generation-000001"
+    with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
+        DAMAGES[damage](inside / "parts.i8", db)
+    assert any("parts" in problem for problem in place.problems(quiet=True))
+    done, left = place.repair(quiet=True)
+    assert any("parts" in line for line in done)
+    assert not left
+    assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+
+
+def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:
+    """Vectors are written before their entries: a kill in between leaves rows, or part of one."""
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    with (photos.with_name("gallery") / "generation-000001" / "parts.i8").open("ab") as file:
+        file.write(bytes(50))  # two rows of 20 bytes, and a half
+    assert is_complete(place)
+    (seed,) = new_tables(embedder, 1)
+    new = photos / "new.jpg"
+    new.write_bytes(table(seed))
+    place.add([new], ForAll(), quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
+    assert finds(place, embedder, 3) == before
+
+
+def test_a_release_has_them(photos: Path, embedder: Embedder, tmp_path: Path) -> None:
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    settings = load_settings()
+    push(photos.with_name("gallery"), str(tmp_path / "store"), settings, quiet=True)
+    pull(str(tmp_path / "store"), tmp_path / "pulled", settings, quiet=True)
+    pulled = engine_at(tmp_path / "pulled", settings)
+    assert is_complete(pulled)
+    assert finds(pulled, embedder, 3) == before
+    path = photos.with_name("gallery") / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    with pytest.raises(ArtifactCorruptError, match="repair"):
+        push(photos.with_name("gallery"), str(tmp_path / "store"), settings, quiet=True)
+
+
+def test_labels_and_probabilities_are_of_whole_photos(photos: Path, embedder: Embedder) -> None:
+    """They are the same with and without parts; a hit by a part has none."""
+    settings = load_settings(model=embedder.model.folder)
+    for number in range(20):  # so that it is calibrated, and not on plates, which takes long
+        (photos / "single" / f"{number}.jpg").write_bytes(jpeg(500 + number))
+        (photos / "tables" / f"s{number}.jpg").write_bytes(jpeg(600 + number))
+    folder = photos.with_name("gallery")
+    asked = [data for seed in range(6) for data in (table(90 + seed), jpeg(700 + seed))]
+    deepfood.build_gallery(photos, folder, settings)
+    with deepfood.open_gallery(folder, settings) as gallery:
+        before = [gallery.search(data) for data in asked]
+    deepfood.build_gallery(photos, folder, settings, parts=True)
+    with deepfood.open_gallery(folder, settings) as gallery:
+        after = [gallery.search(data) for data in asked]
+    assert all(one.label for one in before)
+    for one, other in zip(before, after, strict=True):
+        assert (one.label, one.in_gallery) == (other.label, other.in_gallery)
+    by_part = [hit for one in after for hit in one.hits if hit.box]
+    assert by_part
+    assert {hit.probability for hit in by_part} == {None}
+    assert all(hit.probability for one in after for hit in one.hits if not hit.box)
+
+
+def test_the_command_line_says_what_it_found_and_keeps(
+    photos: Path, embedder: Embedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = photos.with_name("gallery"), ["--model", str(embedder.model.folder)]
+    command = ["build", str(photos), "--out", str(folder), *model]
+    assert run_here(*command, "--parts", "--parts-storage", "f16") == 0
+    assert re.search(r"parts of photos: \d+ vectors in f16, index exact", capsys.readouterr().out)
+    assert run_here("info", folder, "--json") == 0
+    kept = json.loads(capsys.readouterr().out)["parts"]
+    assert kept["storage"] == "f16"
+    assert kept["bytes"] == kept["count"] * 16 * 2
+    assert run_here("info", folder) == 0
+    said = f"{kept['count']} parts of {kept['photos']} photos, {kept['bytes']:,} bytes in f16"
+    assert said in capsys.readouterr().out
+    asked = ["search", str(folder), str(photos / "single" / "plate-00001.jpg"), "-k", "18", *model]
+    assert run_here(*asked, "--json") == 0
+    boxes = [hit["box"] for hit in json.loads(capsys.readouterr().out)["hits"]]
+    assert any(boxes)
+    assert run_here(*asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = [re.findall(r"box ([\d.,]+)", one) for one in lines[-1 - len(boxes) : -1]]
+    assert [len(one) for one in shown] == [bool(box) for box in boxes]
+    assert run_here(*command, "--no-parts", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["parts"] is None
+
+
+def test_a_gallery_on_milvus_says_that_it_has_none(photos: Path) -> None:
+    place = engine_at("milvus://localhost:1/dishes", load_settings())
+    with pytest.raises(SettingError, match="in a folder with --parts"):
+        place.build(list_photos(photos), parts=True)
