@@ -108,7 +108,10 @@ def best_of_all(
     if averaging is not None:
         candidates = averaging.candidates
         hits, scores = search(query, max(count, candidates))
-        means = averaging.averaged(scores[:candidates], vectors_of(cast("Any", hits)[:candidates]))
+        vectors = vectors_of(cast("Any", hits)[:candidates])
+        if len(vectors) < min(candidates, len(scores)):  # a photo was removed in between
+            return hits, scores
+        means = averaging.averaged(scores[:candidates], vectors)
         return hits, np.concatenate([means, scores[candidates:]])
     if query.ndim == 1:
         return search(query, count)
