@@ -34,7 +34,7 @@ def tune(
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Make answers evener without training, if that is certainly better on the gallery's labels.
+    """Find more photos of the right dish, if the gallery's labels say that it certainly helps.
 
     Each photo found is averaged with those most like it among the others found. How much is chosen
     with a part of the labelled photos, and judged with another. A gallery that it does not make

@@ -1,4 +1,4 @@
-"""Answers that are evener: each photo found counts with those most like it among the others found.
+"""Averaged answers: each photo found counts with those most like it among the others found.
 
 Database-side augmentation (R. Arandjelović and A. Zisserman, Three things everyone should know to
 improve object retrieval, CVPR 2012), with the weights of alpha query expansion (F. Radenović et
