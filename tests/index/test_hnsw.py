@@ -78,6 +78,9 @@ def test_equal_vectors_that_the_graph_does_not_connect_are_all_found(tmp_path: P
         rows, scores = index.search(one, k)
         assert len(set(rows.tolist())) == k
         assert scores == pytest.approx(1, abs=1e-6)
+    found = index.candidates(one, len(file)).tolist()
+    assert len(set(found)) == len(found) < len(file)
+    assert min(found) >= 0
 
 
 def test_a_graph_of_vectors_of_other_numbers_is_refused(tmp_path: Path) -> None:
