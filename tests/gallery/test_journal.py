@@ -191,3 +191,29 @@ def test_a_record_of_a_newer_deepfood_is_told(tmp_path: Path) -> None:
         ArtifactCorruptError, match=r"record 1 .* is a 'vote', .*: upgrade deepfood"
     ):
         fold_of(journal)
+
+
+def test_who_looked_at_a_journal_that_was_moved_away_begins_another(tmp_path: Path) -> None:
+    written(tmp_path)
+    journal = Journal(tmp_path)
+    journal.head()
+    journal.folder.rename(tmp_path / "away")
+    journal.append("begin", "a", {"format": 1})
+    journal.close()
+    assert numbers(tmp_path) == [1]
+
+
+def test_a_segment_that_links_to_nothing_is_told(tmp_path: Path) -> None:
+    ((_, path),) = written(tmp_path).segments()
+    path.rename(tmp_path / "away")
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ArtifactCorruptError, match="cannot be read: No such file"):
+        numbers(tmp_path)
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_the_head_behind_a_segment_without_a_record_is_refused(tmp_path: Path) -> None:
+    journal = written(tmp_path)
+    journal.segments()[3][1].write_bytes(b"no record")
+    with pytest.raises(ArtifactCorruptError, match="record 5 is not what was written"):
+        journal.head()

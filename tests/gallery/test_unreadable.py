@@ -165,6 +165,21 @@ def test_a_gallery_that_may_not_be_written_stays_as_it_is(whole: Whole, gallery:
     assert state_of(gallery) == whole.state
 
 
+def test_a_journal_that_may_only_be_read_keeps_the_gallery_as_it_is(
+    whole: Whole, gallery: Path
+) -> None:
+    path = next(gallery.glob("journal/records-*"))
+    path.chmod(0o444)
+    with (
+        as_another_user(gallery),
+        pytest.raises(ArtifactError, match="journal cannot be written: Permission denied"),
+    ):
+        WRITERS["update"](whole, gallery)
+    path.chmod(0o644)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert state_of(gallery) == whole.state
+
+
 def test_a_catalogue_that_may_not_be_read_is_given_up_if_told_so(
     whole: Whole, gallery: Path
 ) -> None:

@@ -68,7 +68,7 @@ def stored(folder: Path, count: int) -> VectorFile:
 
 
 def test_equal_vectors_that_the_graph_does_not_connect_are_all_found(tmp_path: Path) -> None:
-    some = np.eye(3, 8, dtype=np.float32)
+    some = unit_vectors(3, 8)
     one, vectors = some[0], some[np.arange(3_300) % 3]
     append_vectors(tmp_path / "vectors", 8, "f32", 0, vectors)
     file = VectorFile.open(tmp_path / "vectors", 8, "f32", len(vectors))
@@ -77,7 +77,10 @@ def test_equal_vectors_that_the_graph_does_not_connect_are_all_found(tmp_path: P
     for k in (9, 190, 1_100):
         rows, scores = index.search(one, k)
         assert len(set(rows.tolist())) == k
-        assert set(scores.tolist()) == {1.0}
+        assert scores == pytest.approx(1, abs=1e-6)
+    found = index.candidates(one, len(file)).tolist()
+    assert len(set(found)) == len(found) < len(file)
+    assert min(found) >= 0
 
 
 def test_a_graph_of_vectors_of_other_numbers_is_refused(tmp_path: Path) -> None:
