@@ -116,6 +116,10 @@ def test_explain_draws_and_counts(small_gallery: SmallGallery, tmp_path: Path) -
     assert again.returncode == 0, again.stderr
     assert f"{answer['score']:.3f}" in again.stdout
     assert str(out) in again.stdout
+    out.unlink()
+    asked = ("explain", small_gallery.folder, photo, "--hit", answer["hit"]["id"], "--json")
+    assert json.loads(deepfood_here(*asked).stdout) == answer
+    assert not out.exists()
 
 
 def test_explain_says_what_is_wrong(small_gallery: SmallGallery, tmp_path: Path) -> None:

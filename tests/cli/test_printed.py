@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfood.data.ifct2017 import _TITLE
 from live import run_here
 from plates import jpeg, plate, write_photos, write_tiny_model
 
@@ -177,6 +178,7 @@ def own(run: Run, tmp_path: Path) -> Path:
 
 def test_what_was_removed_stays_out(run: Run, own: Path, tmp_path: Path) -> None:
     run("remove", own, "plate-00004.jpg")
+    assert json.loads(run("compact", own, "--json"))["photos"] == 29
     write_photos(tmp_path / "photos", 1, start=40)
     assert "1 file stays out: " in run("build", tmp_path / "photos", "--out", own)
 
@@ -263,6 +265,10 @@ def test_labels_and_words_of_a_gallery_with_none(run: Run, gallery: Path, tmp_pa
 def test_a_dataset_that_is_there_is_not_fetched_again(run: Run, tmp_path: Path) -> None:
     (tmp_path / "SOURCE.md").write_text("# Food-101, fetched by deepfood\n")
     assert run("data", "get", "food101", "--out", tmp_path) == f"{tmp_path}\n"
+    (tmp_path / "SOURCE.md").write_text(f"{_TITLE}\n")
+    (tmp_path / "photos.csv").write_text("photo\n1.jpg\n")
+    (tmp_path / "1.jpg").write_bytes(jpeg(1))
+    assert run("data", "get", "ifct2017", "--out", tmp_path) == f"{tmp_path}\n"
 
 
 def test_errors_that_no_command_expects(

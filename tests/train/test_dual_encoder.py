@@ -251,6 +251,11 @@ def test_labels_are_guessed_without_any_labelled_photo(world: World, tmp_path: P
         assert answer.guesses[0].probability is None
         assert "not calibrated: 50 photos are needed" in answer.notes[0].message
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    (tmp_path / "nothing").mkdir()
+    empty = ("--out", tmp_path / "none", "--model", world.model, "--empty")
+    run_deepfood("build", tmp_path / "nothing", *empty)
+    none = run_deepfood("label", tmp_path / "none", "--names", tmp_path / "names.txt")
+    assert none == "0 photos\n"
     photo, answer = guessed[0]
     asked = ("label", tmp_path / "bare", "--names", tmp_path / "names.txt", "--template", TEMPLATE)
     first, *more = run_deepfood(*asked, "--id", photo.id).splitlines()

@@ -256,7 +256,7 @@ def explain(
                 },
             }
         )
-    elif out:
+    else:
         print(f"{out}: {asked} and {name}, {scale_in_words(match)}")
 
 
