@@ -80,7 +80,8 @@ def find_in(
         if len(photos) == len(scores) and (
             where is None or all(where.holds(photos[row], known[row]) for row in rows)
         ):
-            boxes = parts.boxes(photos, now.vectors, query) if parts else {}
+            found_with = dict(zip(rows, scores.tolist(), strict=True))
+            boxes = parts.boxes(photos, found_with, now.vectors, query) if parts else {}
             shown = _hits(photos, groups, scores, boxes)
             hits, alike = [one[0] for one in shown], [one[1:] for one in shown]
             attributes = {

@@ -19,6 +19,9 @@ from deepfood.local.parts import StoredParts
 from deepfood.local.store import Store
 from deepfood.photo_box import Box
 
+#: Scores of one vector that are computed in two ways differ by less.
+_SAME = 1e-5
+
 
 @dataclass(frozen=True)
 class SearchedParts:
@@ -109,11 +112,16 @@ class SearchedParts:
         return best(count, rows, scores[order][first])
 
     def boxes(
-        self, photos: Mapping[int, Photo], whole: VectorFile, query: Vectors
+        self,
+        photos: Mapping[int, Photo],
+        found_with: Mapping[int, float],
+        whole: VectorFile,
+        query: Vectors,
     ) -> dict[int, Box]:
         """Of the photos by row, the box of the best part, where it is better than the whole.
 
-        `whole` are the vectors of photos. Raises ArtifactCorruptError.
+        `found_with` are the scores in the answer: in a gallery that is tuned, that of the whole can
+        be above its own similarity. `whole` are the vectors of photos. Raises ArtifactCorruptError.
         """
         found = {}
         entries = self.stored.of(photos.values())
@@ -122,7 +130,8 @@ class SearchedParts:
             if entry is None or not entry.boxes or entry.rows[-1] >= len(self.vectors):
                 continue
             scores = _similarities(self.vectors, entry.rows, query)
-            if scores.max() > _similarities(whole, np.array([row]), query)[0]:
+            own = _similarities(whole, np.array([row]), query)[0]
+            if scores.max() > own and scores.max() > found_with[row] - _SAME:
                 found[row] = entry.boxes[int(scores.argmax())]
         return found
 

@@ -148,12 +148,13 @@ def find_with_words(
     texts match equally well are in the order of the query: it has more than the words, such as what
     is unwanted. `calibration` is that of words alone. A varied answer begins with what is written.
     With `only_written`, photos that have none of the words are left out. `looks` is what the
-    gallery has found for the same question before: it is not asked again. Raises QueryError.
+    gallery has found for the same question before: it is not asked again. Words alone are compared
+    with whole photos, as their `calibration` is. Raises QueryError.
     """
     texts = {hit.id: hit for hit in written.result.hits} if written else {}
     for photo_id in options.get("without", ()):
         texts.pop(photo_id, None)
-    cursor = options.pop("cursor", None)
+    cursor, options["whole"] = options.pop("cursor", None), alone
     varied = bool(options.get("diversity"))
     grouped = not varied and options.pop("group_duplicates", False)
     seen = _seen(cursor, varied)
