@@ -40,7 +40,7 @@ def test_query_photos_without_a_label_are_left_out_and_said(tmp_path: Path) -> N
     source, cache = list_photos(folder), tmp_path / "cache"
     found, origin, notes = trial.query_photos(source, embedder, cache, quiet=True)
     assert (found.labels, origin) == (("soup", "pie"), "all of photos")
-    assert notes == ["1 query photos have no label: left out"]
+    assert notes == ["1 query photo has no label: left out"]
 
 
 def test_of_very_many_photos_some_are_drawn_to_ask_with(

@@ -385,7 +385,7 @@ def test_a_gallery_of_which_nothing_was_said(tmp_path: Path, embedder: Embedder)
     out = tmp_path / "bare"
     build(write_photos(tmp_path / "photos", 2), out, embedder)
     as_earlier(out)
-    assert upgraded(out) == ["the gallery has the current format: 2 photos as they were"]
+    assert upgraded(out) == ["the gallery has the current format: 2 photos as before"]
     assert [record.do for record in Journal(out).records()] == ["begin"]
 
 
