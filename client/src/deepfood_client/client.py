@@ -216,7 +216,8 @@ class Client:
 
     def _send(self, call: Call[T]) -> T:
         what: httpx.Response | httpx.TransportError
-        for tried in range(self._retries + 1):
+        tried = 0
+        while True:
             try:
                 what = self._http.request(call.method, call.path, **call.body)
             except httpx.TransportError as error:
@@ -225,10 +226,10 @@ class Client:
                 if what.is_success:
                     return call.read(what)
             wait_s = wait_before_again(call, what, tried, self._longest_wait_s)
-            if wait_s is None or tried == self._retries:
-                break
+            if wait_s is None or tried >= self._retries:
+                raise error_of(call, what, self._url)
             time.sleep(wait_s)
-        raise error_of(call, what, self._url)
+            tried += 1
 
 
 class AsyncClient:
@@ -400,7 +401,8 @@ class AsyncClient:
 
     async def _send(self, call: Call[T]) -> T:
         what: httpx.Response | httpx.TransportError
-        for tried in range(self._retries + 1):
+        tried = 0
+        while True:
             try:
                 what = await self._http.request(call.method, call.path, **call.body)
             except httpx.TransportError as error:
@@ -409,7 +411,7 @@ class AsyncClient:
                 if what.is_success:
                     return call.read(what)
             wait_s = wait_before_again(call, what, tried, self._longest_wait_s)
-            if wait_s is None or tried == self._retries:
-                break
+            if wait_s is None or tried >= self._retries:
+                raise error_of(call, what, self._url)
             await asyncio.sleep(wait_s)
-        raise error_of(call, what, self._url)
+            tried += 1
