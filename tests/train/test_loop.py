@@ -21,6 +21,7 @@ from deepfood.data.photos import list_photos
 from deepfood.data.splits import split_photos
 from deepfood.errors import (
     ArtifactBusyError,
+    ArtifactFormatError,
     DatasetError,
     DiskFullError,
     SettingError,
@@ -39,6 +40,7 @@ from deepfood.train.run import Task, open_training, train_model
 from deepfood.train.tensorboard import Board
 from deepfood.train.write_model import write_trained
 from dishes import write_dishes
+from plates import build, tiny_embedder, write_photos
 
 Make = Callable[..., Task]
 
@@ -469,6 +471,15 @@ def test_hardware_that_is_not_there(task: Make) -> None:
         with pytest.raises(SettingError, match=said), open_training(task(device=device)):
             pass
     assert bf16_pays("mps") is False
+
+
+def test_a_gallery_does_not_become_a_model(task: Make, tmp_path: Path) -> None:
+    out = tmp_path / "gallery"
+    build(write_photos(tmp_path / "few", 2), out, tiny_embedder(tmp_path / "tiny"))
+    refused = pytest.raises(ArtifactFormatError, match="is a gallery: give another folder with --o")
+    with refused, open_training(task(out=out)):
+        pass
+    assert not (out / TRAINING).exists()
 
 
 def test_a_batch_that_processes_cannot_divide_is_refused() -> None:

@@ -235,7 +235,8 @@ class Client:
 
     def _send(self, call: Call[T]) -> T:
         what: httpx.Response | httpx.TransportError
-        for tried in range(self._retries + 1):
+        tried = 0
+        while True:
             try:
                 what = self._http.request(call.method, call.path, **call.body)
             except httpx.TransportError as error:
@@ -244,10 +245,10 @@ class Client:
                 if what.is_success:
                     return call.read(what)
             wait_s = wait_before_again(call, what, tried, self._longest_wait_s)
-            if wait_s is None or tried == self._retries:
-                break
+            if wait_s is None or tried >= self._retries:
+                raise error_of(call, what, self._url)
             time.sleep(wait_s)
-        raise error_of(call, what, self._url)
+            tried += 1
 
 
 class AsyncClient:
@@ -437,7 +438,8 @@ class AsyncClient:
 
     async def _send(self, call: Call[T]) -> T:
         what: httpx.Response | httpx.TransportError
-        for tried in range(self._retries + 1):
+        tried = 0
+        while True:
             try:
                 what = await self._http.request(call.method, call.path, **call.body)
             except httpx.TransportError as error:
@@ -446,7 +448,7 @@ class AsyncClient:
                 if what.is_success:
                     return call.read(what)
             wait_s = wait_before_again(call, what, tried, self._longest_wait_s)
-            if wait_s is None or tried == self._retries:
-                break
+            if wait_s is None or tried >= self._retries:
+                raise error_of(call, what, self._url)
             await asyncio.sleep(wait_s)
-        raise error_of(call, what, self._url)
+            tried += 1

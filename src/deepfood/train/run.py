@@ -164,7 +164,7 @@ def open_training(task: Task, on_message: OnMessage = lambda line: None) -> Iter
     if (out / MANIFEST).is_file() and kind_of(out) != "model":
         raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
     hardware = start_hardware(recipe, task.device)
-    if hardware.device.type == "cuda":
+    if hardware.device.type == "cuda":  # pragma: no cover - an NVIDIA GPU: tests/train/test_gpu.py
         recipe = recipe.for_gpu(len(splits.train))
     hardware.share(recipe.batch)  # fails early if the batch cannot be divided
     if not hardware.first:
