@@ -46,8 +46,9 @@ def search(url: str, photo: bytes, k: int = 9, **more: str) -> dict[str, Any]:
 
 def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
     found = search(dish_url, (dish_gallery.parent / "new/crème brûlée/00501.jpg").read_bytes())
-    known = {"hits", "verdict", "in_gallery", "label", "total", "next", "notes"}
+    known = {"hits", "verdict", "in_gallery", "label", "total", "next", "notes", "question"}
     assert set(found) == known | {"parts", "several"}
+    assert found["question"] is None  # without feedback
     assert found["parts"] is None
     assert found["verdict"] == "match"
     assert found["label"]["label"] == "crème brûlée"
@@ -266,5 +267,5 @@ def test_a_build_and_info_say_why_there_is_none(tmp_path: Path, small_gallery: A
     said = run_deepfood("info", small_gallery.folder)
     assert "calibration        none: only 23 photos to calibrate with, and 50" in said
     said = run_deepfood("build", small_gallery.photos[0].parent, "--out", tmp_path / "g")
-    assert "answers without probabilities: there are 23 photos" in said
+    assert "answers without probabilities: only 23 photos" in said
     assert "deepfood calibrate" in said
