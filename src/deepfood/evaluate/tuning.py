@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.engine import engine_at
 from deepfood.errors import DatasetError
 from deepfood.evaluate.confidence import paired
@@ -122,8 +123,8 @@ def find_tuning(gallery: SearchedGallery, trained_on: frozenset[str], *, seed: i
         notes.append(f"the Model was trained on {seen} of the photos: these judge nothing")
     if len(unseen) < FEWEST:
         raise DatasetError(
-            f"{gallery.place} has {len(unseen)} labelled photos that its Model was not trained on, "
-            f"and {FEWEST} are needed to tune it"
+            f"{gallery.place} has {counted(unseen, 'labelled photo')} that its Model was not "
+            f"trained on, and {FEWEST} are needed to tune it"
         )
     drawn = rng.permutation(unseen)
     choosing = min(_CHOOSE, len(drawn) // 3)

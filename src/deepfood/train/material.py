@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.counted import counted
 from deepfood.embed import Vectors
 from deepfood.errors import DatasetError
 from deepfood.evaluate.confidence import group_rows
@@ -78,8 +79,8 @@ def gather(
     names, numbers = np.unique([every[place].label or "" for place in known], return_inverse=True)
     if len(names) < 2:
         raise DatasetError(
-            f"{gallery.place} has {len(names)} label{'' if len(names) == 1 else 's'}, and two or "
-            "more are needed to learn from votes: set some with deepfood update"
+            f"{gallery.place} has {counted(names, 'label')}, and two or more are needed to learn "
+            "from votes: set some with deepfood update"
         )
     drawn = sample_evenly(numbers, _MOST_PHOTOS, np.random.default_rng(seed))
     if len(drawn) < len(known):
@@ -139,7 +140,7 @@ def _usable(
 
 def left_out(count: int, what: str) -> str:
     """A note on votes that are not used."""
-    return f"{count:,} {'vote' if count == 1 else 'votes'} {what}: left out"
+    return f"{counted(count, 'vote')} {what}: left out"
 
 
 def _places_of(photos: list[Photo], ids: set[str]) -> list[int]:
