@@ -14,7 +14,7 @@ from deepfood.evaluate.tuning import DECISIVE, TRIED
 from deepfood.local.manifest import LocalManifest
 from deepfood.place import Place
 from live import run_here
-from plates import build, tiny_embedder, write_clouds, write_photos
+from plates import build, tiny_embedder, write_clouds, write_photos, write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,14 @@ def test_a_tune_stays_when_holes_go_and_ends_with_other_photos(
     photos = gallery.parent / "photos"
     shutil.copytree(noisy.parent / "photos", photos)
     (photos / "dish 1" / "0001.png").unlink()
-    said(capsys, "build", photos, "--out", gallery, "--replace")
+    built = said(capsys, "build", photos, "--out", gallery, "--replace")
+    assert f"it is not tuned any longer: deepfood tune {gallery} " in built
     assert LocalManifest.read(gallery).tuned is None
     said(capsys, "rollback", gallery)
     assert LocalManifest.read(gallery).tuned == tuned
+    other = write_tiny_model(gallery.parent / "other", pool=4)
+    renewed = said(capsys, "reembed", gallery, "--model", other, "--even-if-worse")
+    assert "it is not tuned any longer" in renewed
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from deepfood.cli.app import (
     print_passed_over,
     print_rows_without_photo,
 )
+from deepfood.cli.tune import print_untuned
 from deepfood.config import Settings, load_settings
 from deepfood.counted import counted
 
@@ -200,8 +201,7 @@ def _print_report(report: Any, out: Path | str) -> None:
         )
         for file in report.gone[:_SHOWN]:
             print(f"  {file}")
-    if getattr(about.before, "tuned", None) and not about.tuned:
-        print(f"it is not tuned any longer: deepfood tune {out} judges that anew")
+    print_untuned(out, about)
     if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
     removed = [one for one in report.skipped if one.reason == REMOVED]

@@ -10,6 +10,7 @@ import deepfood
 from deepfood.cli.adapt import print_compared
 from deepfood.cli.app import LEARN, ChangedGalleryArgument, Json, app, print_json
 from deepfood.cli.reembed import print_renewed, renewed_facts
+from deepfood.cli.tune import print_untuned
 from deepfood.config import load_settings
 from deepfood.counted import counted
 from deepfood.place import Place
@@ -88,3 +89,4 @@ def _print_learned(gallery: Place, report: "LearnReport") -> None:
         print(f"  {name:22}   {one.before:.3f}   {one.after:.3f}   {one.change}")
     if report.renewed:
         print_renewed(gallery, report.renewed, "mapped")
+        print_untuned(gallery, report.renewed.manifest)

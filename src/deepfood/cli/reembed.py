@@ -17,6 +17,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.cli.release import print_latest
+from deepfood.cli.tune import print_untuned
 from deepfood.config import Settings, load_settings
 from deepfood.counted import counted
 from deepfood.errors import SettingError, nearest
@@ -108,6 +109,8 @@ def reembed(
     else:
         _print_compared(found)
         print_renewed(gallery, done, "embedded")
+        if done.swapped:
+            print_untuned(gallery, done.manifest)
     if found.refused:
         print(f"deepfood: {found.refused}", file=sys.stderr)
         raise typer.Exit(1)

@@ -92,6 +92,12 @@ def _facts(found: "Tuning") -> dict[str, Any]:
     }
 
 
+def print_untuned(place: object, manifest: Any) -> None:
+    """Say where a new generation is tuned no longer, and the one before was."""
+    if getattr(manifest.before, "tuned", None) and not manifest.tuned:
+        print(f"it is not tuned any longer: deepfood tune {place} judges that anew")
+
+
 def tuned_line(about: dict[str, Any] | None) -> str:
     """The tune in a manifest as one line."""
     if about is None:
