@@ -33,6 +33,7 @@ from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
 from deepfood.local.describe import describe
 from deepfood.local.manifest import PartsStorage
 from deepfood.local.parts import StoredParts
+from deepfood.local.renew import remap
 from deepfood.locks import held
 from deepfood.model import open_model
 from deepfood.photo_box import Box
@@ -320,6 +321,31 @@ def test_parts_go_along_with_another_model_and_back(
     assert is_complete(place)
     assert finds(place, embedder, 3) == before
     assert place.describe()["parts"]["bytes"] < rows
+
+
+def test_parts_are_mapped_with_the_photos_where_a_model_follows_from_the_one_before(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    folder = build(photos, embedder)
+    other = open_model(write_conv_model(tmp_path / "other", loud=2))
+
+    def mapped(vectors: Vector) -> Vector:
+        return np.asarray(np.roll(vectors, 1, axis=1))
+
+    def kept() -> dict[str, Vector]:
+        with LocalGallery.open(folder) as gallery:
+            parts = stored(gallery)
+            entries = parts.of(gallery.photos()[0])
+            vectors = parts.vectors()
+            return {sha256: vectors.take(one.rows) for sha256, one in entries.items()}
+
+    before = kept()
+    remap(folder, embedder.model, other, mapped, quiet=True)
+    after = kept()
+    assert after.keys() == before.keys()
+    for sha256, vectors in before.items():
+        # Both are kept as i8.
+        np.testing.assert_allclose(after[sha256], mapped(vectors), atol=0.02)
 
 
 def test_a_model_without_a_feature_map_does_not_take_their_place(
