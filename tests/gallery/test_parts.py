@@ -44,6 +44,8 @@ from deepfood.release.push import push
 from live import run_here
 from plates import LIMITS, jpeg, plate, tiny_embedder, write_conv_model, write_photos
 
+pytestmark = pytest.mark.slow
+
 Vector = npt.NDArray[np.float32]
 TABLES = 10
 
