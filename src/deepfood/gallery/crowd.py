@@ -10,13 +10,11 @@ nearest photos. Sessions that are no better than chance count for nothing.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from deepfood.embed import Vectors
 from deepfood.gallery.calibration import SAME_PHOTO
+from deepfood.gallery.logistic import Bools
 from deepfood.gallery.vote import VOTERS, Floats, Labels, vote_share
-
-Bools = npt.NDArray[np.bool_]
 
 #: The probability that a photo's own label is right, before any vote.
 _GIVEN = 0.95

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -246,11 +246,7 @@ class Feedback:
         right, at, of = [], [], []
         with self._reading() as db:
             rows, vectors = self._vectors(db, model)
-            for session, sha256, hit, said, when, by, kind, number, checksum in db.execute(
-                _VOTES, (model,)
-            ):
-                if checksum != vote_crc(session, number, hit, said, when):
-                    raise altered(self.path, "a vote")
+            for session, sha256, hit, said, when, by, kind, number in self._votes(db, model):
                 sessions.append(sys.intern(session))
                 questions.append(sys.intern(sha256))
                 hits.append(sys.intern(hit))
@@ -333,7 +329,7 @@ class Feedback:
         check_can_write(path)
         try:
             with self._reading() as db, replacing(path) as file:
-                return writers[path.suffix.lower()](file, self._sound_votes(db))
+                return writers[path.suffix.lower()](file, self._exported(db))
         except OSError as error:
             raise SettingError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -383,13 +379,17 @@ class Feedback:
             rows[question.number] = len(rows)
         return rows, vectors
 
-    def _sound_votes(self, db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-        """Each vote in the order of `EXPORTED`."""
-        for session, sha256, hit, right, at, model, kind, number, checksum in db.execute(
-            _VOTES, (None,)
-        ):
+    def _votes(self, db: sqlite3.Connection, model: str | None) -> Iterator[tuple[Any, ...]]:
+        """The columns of `_VOTES` without the checksum. Raises ArtifactCorruptError."""
+        for *row, checksum in db.execute(_VOTES, (model,)):
+            session, _, hit, right, at, *_, number = row
             if checksum != vote_crc(session, number, hit, right, at):
                 raise altered(self.path, "a vote")
+            yield tuple(row)
+
+    def _exported(self, db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+        """Each vote in the order of `EXPORTED`."""
+        for session, sha256, hit, right, at, model, kind, _ in self._votes(db, None):
             when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
             yield session, sha256, kind, hit, bool(right), when, model
 

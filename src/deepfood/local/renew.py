@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -92,6 +93,7 @@ def reembed(
     def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
         return embed_photos_of(gallery, photos, embedder)
 
+    @cache  # opened once, to check and to find
     def parts() -> PartEmbedder:
         return PartEmbedder(embedder)
 

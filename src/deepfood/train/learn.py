@@ -21,8 +21,9 @@ from deepfood.errors import ArtifactBusyError, DatasetError
 from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
 from deepfood.evaluate.metrics import measure
 from deepfood.evaluate.voted import judge_by_votes, order_by_session
-from deepfood.gallery.crowd import Bools, infer_labels, neighbour_beliefs, trust_of, with_labels
+from deepfood.gallery.crowd import infer_labels, neighbour_beliefs, trust_of, with_labels
 from deepfood.gallery.feedback import Feedback
+from deepfood.gallery.logistic import Bools
 from deepfood.gallery.reports import RenewReport
 from deepfood.gallery.vote import Floats, Labels
 from deepfood.local.gallery import LocalGallery

@@ -17,12 +17,11 @@ from deepfood.evaluate.confidence import group_rows
 from deepfood.gallery.calibration import SAME_PHOTO
 from deepfood.gallery.crowd import CastVotes
 from deepfood.gallery.feedback import FeedbackTable
+from deepfood.gallery.logistic import Bools
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.vote import Labels
 from deepfood.train.cross_validate import sample_evenly
-
-Bools = npt.NDArray[np.bool_]
 
 #: So many labelled photos are learned from at most, drawn evenly from the labels.
 _MOST_PHOTOS = 20_000

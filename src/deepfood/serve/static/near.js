@@ -2,11 +2,11 @@
 
 import { remove } from "./deleting.js";
 import { leadTo } from "./detail.js";
-import { $, announce, element } from "./dom.js";
+import { $ } from "./dom.js";
 import { pixels } from "./facts.js";
 import { labelOf, nameOf, photos, readable } from "./gallery.js";
 import { isGone, onGone } from "./gone.js";
-import { keep } from "./reviewed.js";
+import { dismiss } from "./reviewed.js";
 import { allOf, percent, t } from "./text.js";
 import { MOST } from "./tray.js";
 import { compareAddress } from "./views.js";
@@ -32,14 +32,7 @@ function item(group) {
   const copies = group.photos.map((photo, at) => copy(photo, at, () => nextTo(photo)));
   list.append(...copies);
   compare.href = compareAddress(group.photos.slice(0, MOST).map(({ id }) => id));
-  leave.addEventListener("click", () => {
-    keep(keyOf(group));
-    made.classList.add("kept");
-    announce(t("near.kept"));
-    const next = made.nextElementSibling ?? made.previousElementSibling;
-    (next?.querySelector("a") ?? $("look-after-title")).focus();
-    made.remove();
-  });
+  leave.addEventListener("click", () => dismiss(made, keyOf(group), t("near.kept")));
   groups.push({ made, draw });
   draw();
   return made;

@@ -1,8 +1,8 @@
 // Pairs of labels whose photos are hard to tell apart: two names of one dish, perhaps.
 
-import { $, announce, element } from "./dom.js";
+import { $, element } from "./dom.js";
 import { readable } from "./gallery.js";
-import { keep } from "./reviewed.js";
+import { dismiss } from "./reviewed.js";
 import { strong } from "./tended.js";
 import { parts, percent, t } from "./text.js";
 import { browseAddress } from "./views.js";
@@ -26,13 +26,7 @@ function item(pair) {
   const values = { first: strong(first), second: strong(second), count: pair.photos, percent: percent(pair.share) };
   why.replaceChildren(...parts("overlapping.why", values));
   actions.prepend(...pair.labels.map(browse));
-  actions.querySelector("button").addEventListener("click", () => {
-    keep(keyOf(pair));
-    announce(t("curated.left"));
-    const next = made.nextElementSibling ?? made.previousElementSibling;
-    (next?.querySelector("a") ?? $("look-after-title")).focus();
-    made.remove();
-  });
+  actions.querySelector("button").addEventListener("click", () => dismiss(made, keyOf(pair), t("curated.left")));
   return made;
 }
 

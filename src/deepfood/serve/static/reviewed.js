@@ -1,5 +1,6 @@
 // What a visitor has looked at and found right, so that lists of what may be wrong leave it out: on this device.
 
+import { $, announce } from "./dom.js";
 import { keep as store, restored } from "./stored.js";
 
 const NAME = "deepfood.kept";
@@ -19,6 +20,15 @@ export function keep(key, isRight = true) {
   if (isRight) kept.add(key);
   else kept.delete(key);
   write();
+}
+
+/** Take an item out of its list from now on, and go to the one beside it. */
+export function dismiss(item, key, said) {
+  keep(key);
+  announce(said);
+  const next = item.nextElementSibling ?? item.previousElementSibling;
+  (next?.querySelector("a") ?? $("look-after-title")).focus();
+  item.remove();
 }
 
 /** Have all of it in the lists again. */
