@@ -1,12 +1,10 @@
 """Dishes of photos of several as vectors of their own: found, kept, changed, damaged and mended."""
 
 import hashlib
-import io
-import itertools
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.engine import engine_at
-from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapError, SettingError
+from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapError
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
@@ -38,39 +36,22 @@ from deepfood.locks import held
 from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, inner
-from deepfood.plate.collage import collage
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from live import run_here
-from plates import LIMITS, jpeg, plate, tiny_embedder, write_conv_model, write_photos
+from parts_contract import *  # noqa: F403
+from parts_contract import TABLES, Place, new_tables, queries, table
+from plates import LIMITS, jpeg, tiny_embedder, write_conv_model
 
 pytestmark = pytest.mark.slow
 
-Vector = npt.NDArray[np.float32]
-TABLES = 10
-
-
-def table(seed: int) -> bytes:
-    """A JPEG of three drawn dishes."""
-    pieces = [plate(100 * seed + one, (150, 150)) for one in range(3)]
-    out = io.BytesIO()
-    collage(pieces, seed, (320, 240)).image.save(out, "JPEG", quality=92)
-    return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    return Embedder(open_model(write_conv_model(tmp_path_factory.mktemp("model"))), LIMITS)
-
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Class folders: tables of three dishes, and photos of one."""
-    write_photos(tmp_path / "photos" / "single", 8)
-    (tmp_path / "photos" / "tables").mkdir()
-    for seed in range(TABLES):
-        (tmp_path / "photos" / "tables" / f"{seed}.jpg").write_bytes(table(seed))
-    return tmp_path / "photos"
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "gallery", {"parts_storage": "f16"}, exact=5e-4)
+
+
+Vector = npt.NDArray[np.float32]
 
 
 def build(
@@ -108,14 +89,6 @@ def by_hand(gallery: LocalGallery, query: Vector) -> dict[str, tuple[float, Box 
                 best, box = float(score), entry.boxes[place]
         found[photo.id] = best, box
     return found
-
-
-def queries(seed: int) -> Iterator[Vector]:
-    """A query of one vector, and one of two: as with an unwanted example."""
-    drawn = np.random.default_rng(seed).normal(size=(2, 16)).astype(np.float32)
-    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    yield drawn[0]
-    yield drawn
 
 
 @pytest.mark.parametrize("storage", ["f16", "i8"])
@@ -244,34 +217,6 @@ def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
         assert gallery.read(hit.photo) == table(seed)
         assert hit.box is None or hit.box in parts.boxes
         return hit.box
-
-
-def new_tables(embedder: Embedder, count: int) -> list[int]:
-    """Seeds of tables that the gallery does not have, and that have parts."""
-    parts, seeds = PartEmbedder(embedder), itertools.count(50)
-    return list(itertools.islice((one for one in seeds if parts.embed(table(one)).boxes), count))
-
-
-def test_added_photos_get_parts_and_removed_ones_lose_them(
-    photos: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    place = engine(photos, embedder.model.folder)
-    (seed,) = new_tables(embedder, 1)
-    new = tmp_path / "new.jpg"
-    new.write_bytes(table(seed))
-    place.add([new], ForAll(), quiet=True)
-    assert is_complete(place)
-    assert finds(place, embedder, seed)
-    with closing(place.open_to_read()) as gallery:
-        photo = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 1).hits[0].photo
-        with place.writer() as writer:
-            writer.remove([photo.id])
-            left = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 50).hits
-            assert photo.id not in {hit.photo.id for hit in left}
-            assert len(left) == gallery.count
-    place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
-    assert is_complete(place)
-    assert finds(place, embedder, seed)
 
 
 def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedder) -> None:
@@ -485,9 +430,3 @@ def test_the_command_line_says_what_it_found_and_keeps(
     assert [len(one) for one in shown] == [bool(box) for box in boxes]
     assert run_here(*command, "--no-parts", "--json") == 0
     assert json.loads(capsys.readouterr().out)["parts"] is None
-
-
-def test_a_gallery_on_milvus_says_that_it_has_none(photos: Path) -> None:
-    place = engine_at("milvus://localhost:1/dishes", load_settings())
-    with pytest.raises(SettingError, match="in a folder with --parts"):
-        place.build(list_photos(photos), parts=True)
