@@ -52,12 +52,12 @@ def calibrate_plates(
         return calibration
     gallery, model = engine.open()
     with closing(gallery):
+        generation = gallery.manifest.generation  # a gallery follows to the next one
         labelled = gallery.sample(_DRAWN, 0, IsKnown("label", True))
         photos = sorted(
             (photo for photo in labelled if photo.id not in model.trained_on),
             key=lambda photo: photo.id,
         )
-        generation = gallery.manifest.generation
         plates, why_not = None, _too_few(photos)
         if why_not is None:
             service = SearchService(gallery, open_embedder(settings, model, latency=True), settings)
