@@ -78,7 +78,7 @@ def repair(
         done = [*_manifest_again(folder), *upgrade(folder, photos)]
         faults: list[Fault] = []
         for _ in range(_ROUNDS):
-            before, faults = faults, list(find_faults(folder, photos, quiet=quiet))
+            before, faults = faults, find_faults(folder, photos, alone=True, quiet=quiet)
             lasts = any(fault.mend == "catalogue" for fault in before)
             if not faults or (faults == before and not lasts):
                 break
