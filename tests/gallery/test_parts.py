@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -30,7 +31,10 @@ from deepfood.gallery.protocol import FindOptions
 from deepfood.gallery.queries import similarity
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
+from deepfood.local.complete_parts import complete_parts
 from deepfood.local.describe import describe
+from deepfood.local.lock import only_writer
+from deepfood.local.make_parts import make_parts
 from deepfood.local.manifest import PartsStorage
 from deepfood.local.parts import StoredParts
 from deepfood.local.renew import remap
@@ -42,7 +46,7 @@ from deepfood.plate.collage import collage
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from live import run_here
-from plates import LIMITS, jpeg, plate, tiny_embedder, write_conv_model, write_photos
+from plates import LIMITS, edit_manifest, jpeg, plate, tiny_embedder, write_conv_model, write_photos
 
 pytestmark = pytest.mark.slow
 
@@ -213,6 +217,20 @@ def test_builds_remember_the_wish_and_reuse_parts(photos: Path, embedder: Embedd
     assert describe(folder)["parts"] is None
 
 
+def test_photos_of_one_dish_have_no_parts(tmp_path: Path, embedder: Embedder) -> None:
+    """Nothing is left to do for them: a Model that finds no parts would be asked for none."""
+    write_photos(tmp_path / "photos", 3)
+    folder = build(tmp_path / "photos", embedder, storage="f16")
+    assert describe(folder)["parts"]["count"] == 0
+    with LocalGallery.open(folder) as gallery:
+        assert not stored(gallery).has_to_be_made()
+        hits = gallery.find(embedder.embed(jpeg(1)), 3).hits
+        assert [hit.box for hit in hits] == [None] * 3
+        assert hits[0].photo.file == "plate-00001.jpg"
+        nothing = PartEmbedder(tiny_embedder(tmp_path / "tiny"))
+        assert make_parts([], gallery.read, nothing, pytest.fail, quiet=True) == 0
+
+
 def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(NoHeatMapError, match="tiny"):
         build(photos, tiny_embedder(tmp_path / "tiny"))
@@ -296,6 +314,28 @@ def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedd
     assert is_complete(place)
 
 
+def test_parts_of_a_generation_that_was_replaced_are_left_to_the_new_one(
+    photos: Path, embedder: Embedder
+) -> None:
+    """A build comes in between, and looks at the new photo itself."""
+    place = engine(photos, embedder.model.folder)
+    (seed,) = new_tables(embedder, 1)
+    with place.writer(embedder.model) as writer:
+        writer.add([embed_photo(table(seed), PhotoFile("new.jpg"), embedder)])
+
+    def build_first() -> PartEmbedder:
+        place.build(list_photos(photos), quiet=True)
+        return PartEmbedder(embedder)
+
+    with closing(place.open_to_read()) as gallery:
+        assert isinstance(gallery, LocalGallery)
+        assert complete_parts(gallery, build_first, quiet=True)
+        about = place.describe()["parts"]
+        assert stored(gallery).rows() == about["count"], "nothing is kept twice"
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
+
+
 def test_parts_go_along_with_another_model_and_back(
     photos: Path, embedder: Embedder, tmp_path: Path
 ) -> None:
@@ -323,6 +363,24 @@ def test_parts_go_along_with_another_model_and_back(
     assert is_complete(place)
     assert finds(place, embedder, 3) == before
     assert place.describe()["parts"]["bytes"] < rows
+
+
+def test_a_reembed_goes_on_where_parts_have_another_storage_meanwhile(
+    photos: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had made all parts, and somebody else was writing when it was to commit."""
+    place, folder = engine(photos, embedder.model.folder), photos.with_name("gallery")
+    other = Embedder(open_model(write_conv_model(tmp_path / "other", loud=2)), LIMITS)
+    monkeypatch.setattr("deepfood.local.renew.WAIT_S", 0.0)
+    with only_writer(folder), pytest.raises(ArtifactBusyError):
+        place.reembed(other, quiet=True)
+    assert (folder / "renewing" / "parts.i8").is_file()
+    build(photos, embedder, storage="f16")
+    place.reembed(other, quiet=True)
+    place = engine_at(folder, load_settings())
+    assert place.describe()["parts"]["storage"] == "f16"
+    assert is_complete(place)
+    assert finds(place, other, 3)
 
 
 def test_parts_are_mapped_with_the_photos_where_a_model_follows_from_the_one_before(
@@ -405,6 +463,91 @@ def test_damaged_parts_are_found_and_made_again(
     assert not left
     assert is_complete(place)
     assert finds(place, embedder, 3) == before
+
+
+def test_a_manifest_that_is_wrong_about_the_index_of_parts_is_mended(
+    photos: Path, embedder: Embedder
+) -> None:
+    place, folder = engine(photos, embedder.model.folder, index="hnsw"), photos.with_name("gallery")
+    before = finds(place, embedder, 3)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    others = {name: one for name, one in manifest["files"].items() if "index-parts" not in name}
+    for said, changes in {
+        "the index of parts covers more than there are": {
+            "parts": {**manifest["parts"], "covered": 999}
+        },
+        "the manifest names no file of the index of parts": {"files": others},
+    }.items():
+        edit_manifest(folder, **changes)
+        assert said in list(place.problems(quiet=True))
+        with pytest.raises(ArtifactCorruptError, match=r"--repair"):
+            place.open_to_read()
+        done, left = place.repair(quiet=True)
+        assert "the index is built again" in done
+        assert not left
+        assert json.loads((folder / "manifest.json").read_bytes()) == manifest
+    assert finds(place, embedder, 3) == before
+
+
+def test_damaged_parts_are_never_answered_with(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place, inside = engine(photos, embedder.model.folder), photos.with_name("gallery")
+    inside /= "generation-000001"
+    query = PartEmbedder(embedder).embed(table(3)).vectors[0]
+    with closing(place.open_to_read()) as gallery:
+        with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
+            DAMAGES["a box"](inside / "parts.i8", db)
+        with pytest.raises(ArtifactCorruptError, match=r"entry of the parts .* altered.*--repair"):
+            gallery.find(query, 1)
+    place.repair(quiet=True)
+    size = (inside / "parts.i8").stat().st_size
+    (tmp_path / "new.jpg").write_bytes(table(*new_tables(embedder, 1)))
+    place.add([tmp_path / "new.jpg"], ForAll(), quiet=True)
+    os.truncate(inside / "parts.i8", size)  # as a power failure of a disk that lied
+    with pytest.raises(ArtifactCorruptError, match=r"vectors of parts, and \d+ are wanted"):
+        place.open_to_read()
+    assert not place.repair(quiet=True)[1]
+    assert is_complete(place)
+
+
+def test_damaged_parts_of_the_generation_before_prevent_a_rollback(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    other = Embedder(open_model(write_conv_model(tmp_path / "other", loud=2)), LIMITS)
+    place.reembed(other, quiet=True)
+    path = photos.with_name("gallery") / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    (problem,) = place.problems(quiet=True)
+    assert problem.startswith("the generation before: the parts of 1 photo are altered: ")
+    assert "rollback --forget" in problem
+    with pytest.raises(ArtifactCorruptError, match="the parts of a photo are altered"):
+        place.rollback(quiet=True)
+    assert finds(place, other, 3)
+
+
+def test_parts_are_found_again_but_for_photos_that_are_gone(
+    photos: Path, embedder: Embedder
+) -> None:
+    place, gone = engine(photos, embedder.model.folder), photos / "tables" / "5.jpg"
+    count, before = len(list(photos.rglob("*.jpg"))), finds(place, embedder, 3)
+    inside = photos.with_name("gallery") / "generation-000001"
+    with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
+        db.execute("DROP TABLE parts")
+    contents = gone.read_bytes()
+    gone.unlink()
+    done, left = place.repair(quiet=True)
+    assert [line for line in done if "parts" in line] == [
+        f"the parts of {count - 1} photos are found again"
+    ]
+    assert "1 photo was not looked at for parts" in left
+    assert finds(place, embedder, 3) == before
+    gone.write_bytes(contents)
+    done, left = place.repair(quiet=True)
+    assert "the parts of 1 photo are found again" in done
+    assert not left
+    assert is_complete(place)
 
 
 def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:
