@@ -268,8 +268,8 @@ def test_a_file_that_is_no_feedback_is_refused_with_the_way_out(
 
 def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
     for what, told in [
-        ("UPDATE votes SET right = 0", "1 votes are altered"),
-        ("UPDATE questions SET vector = zeroblob(32)", "1 questions are altered"),
+        ("UPDATE votes SET right = 0", "1 vote is altered"),
+        ("UPDATE questions SET vector = zeroblob(32)", "1 question is altered"),
     ]:
         with Feedback.open(tmp_path, create=True) as feedback:
             feedback.add([vote("eve", "pizza", "h1")])
@@ -279,6 +279,17 @@ def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
             assert list(feedback.faults()) == [f"{FEEDBACK}: {told}"]
             with pytest.raises(ArtifactCorruptError, match="altered"):
                 feedback.read()
+        (tmp_path / FEEDBACK).unlink()
+    for what, told in [
+        ("DELETE FROM questions", "1 vote without a question"),
+        ("UPDATE totals SET votes = 2", "it has 1 vote, and should have 2"),
+    ]:
+        with Feedback.open(tmp_path, create=True) as feedback:
+            feedback.add([vote("eve", "pizza", "h1")])
+            with sqlite3.connect(feedback.path) as db:
+                db.execute(what)
+            db.close()
+            assert list(feedback.faults()) == [f"{FEEDBACK}: {told}"]
         (tmp_path / FEEDBACK).unlink()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import MANIFEST, kind_of, sync_folder, write_atomically
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photos import PhotoFile
 from deepfood.embed import Embedder
@@ -320,7 +321,7 @@ class _Mender:
                 quiet=self._quiet,
             )
         self._write_index()
-        return [f"the parts of {len(lacking) - failed} photos are found again"]
+        return [f"the parts of {counted(len(lacking) - failed, 'photo')} are found again"]
 
     def _write_index(self) -> str:
         """Build the index of all rows, and that of parts, and commit them."""

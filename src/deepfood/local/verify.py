@@ -403,7 +403,8 @@ def _part_faults(folder: Path, store: Store, manifest: LocalManifest) -> Iterato
         what = f"the parts of the photo {sha256[:ID_DIGITS]} are altered or missing"
         yield Fault(what, "parts", file=sha256)
     if lacking := parts.lacking():
-        yield Fault(f"{len(lacking)} photos were not looked at for their parts", "parts")
+        were = counted(lacking, "photo was", "photos were")
+        yield Fault(f"{were} not looked at for parts", "parts")
     if manifest.parts.covered > parts.rows():
         yield Fault("the index of parts covers more than there are", "index")
     listed = path.relative_to(folder).as_posix() in manifest.files
