@@ -17,6 +17,7 @@ from deepfood.errors import (
     DeepfoodError,
     KeyRefusedError,
     PhotoError,
+    PhotoExistsError,
     PhotoNotFoundError,
     PhotoUnsupportedError,
     QueryError,
@@ -85,6 +86,9 @@ def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     added = food.add(photo(seed=77), label="Soups", name="Leek soup", attributes={"price": 4.5})
     assert (added.label, added.name, added.attributes) == ("Soups", "Leek soup", {"price": 4.5})
     assert food.search(photo(seed=77), where="price < 5").hits[0].id == added.id
+    with pytest.raises(PhotoExistsError, match="the gallery has this photo already"):
+        food.add(photo(seed=77), label="Pies", only_new=True)
+    assert food.facts(added.id).label == "Soups"
     assert food.update(added.id, label=None).label is None
     assert food.facts(added.id).name == "Leek soup"
     assert food.suggest("lee", 5) == [
@@ -145,7 +149,10 @@ def test_the_async_client_does_the_same(
             listed = [page async for page in client.photo_pages(limit=20)]
             assert listed == list(food.photo_pages(limit=20))
             assert (await client.declare("grams", "number")).name == "grams"
-            new = await client.add(photo(seed=78), label="Soups")
+            new = await client.add(photo(seed=78), label="Soups", only_new=True)
+            with pytest.raises(PhotoExistsError):
+                await client.add(photo(seed=78), label="Pies", only_new=True)
+            assert (await client.add(photo(seed=78))).label == "Soups"
             changed = await client.update(new.id, name="Broth", attributes={"grams": 3})
             assert (changed.name, changed.attributes) == ("Broth", {"grams": 3})
             await client.remove(new.id)

@@ -283,6 +283,17 @@ def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
             with pytest.raises(ArtifactCorruptError, match="altered"):
                 feedback.read()
         (tmp_path / FEEDBACK).unlink()
+    for what, told in [
+        ("DELETE FROM questions", "1 vote without a question"),
+        ("UPDATE totals SET votes = 2", "it has 1 vote, and should have 2"),
+    ]:
+        with Feedback.open(tmp_path, create=True) as feedback:
+            feedback.add([vote("eve", "pizza", "h1")])
+            with sqlite3.connect(feedback.path) as db:
+                db.execute(what)
+            db.close()
+            assert list(feedback.faults()) == [f"{FEEDBACK}: {told}"]
+        (tmp_path / FEEDBACK).unlink()
 
 
 def test_a_kept_photo_that_is_altered_is_never_returned(feedback: Feedback) -> None:

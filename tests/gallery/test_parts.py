@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 import deepfood
 from deepfood.config import load_settings
@@ -25,7 +26,7 @@ from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapEr
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.part_vectors import PartEmbedder
+from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions
 from deepfood.gallery.queries import similarity
@@ -40,8 +41,10 @@ from deepfood.local.parts import StoredParts
 from deepfood.local.renew import remap
 from deepfood.locks import held
 from deepfood.model import open_model
+from deepfood.photo import Pixels
 from deepfood.photo_box import Box
-from deepfood.plate import MOST_PARTS, inner
+from deepfood.plate import MOST_PARTS, PlateFinder, inner
+from deepfood.plate.boxes import Part
 from deepfood.plate.collage import collage
 from deepfood.release.pull import pull
 from deepfood.release.push import push
@@ -162,6 +165,11 @@ def test_a_photo_is_as_similar_as_the_best_of_its_parts(
                     assert {hit.photo.id: hit.box for hit in hits} == {
                         photo: box for photo, (_, box) in left.items()
                     }
+                    for hit in hits if query.ndim == 1 else ():
+                        whole = float(gallery.vector(hit.photo.id) @ query)
+                        clearly = hit.score - whole > 0.01
+                        by_part = gallery.is_found_by_part(hit.photo.id, query)
+                        assert by_part if clearly else hit.box or not by_part
                     boxes += sum(hit.box is not None for hit in hits)
                 whole = gallery.find(query, len(wanted), whole=True)
                 assert not any(hit.box for hit in whole.hits)
@@ -192,6 +200,36 @@ def test_a_dish_is_found_on_the_photo_of_a_table(photos: Path, embedder: Embedde
                     assert hits[0].box in entry.boxes
                     assert hits[0].score == pytest.approx(1, abs=0.01)
                     assert len({hit.photo.id for hit in hits}) == len(hits)
+
+
+def test_parts_are_compared_with_the_vector_that_their_photo_has(
+    photos: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only parts are embedded of a photo whose vector is there."""
+    build(photos, embedder, parts=None)
+    proposed, embedded = list[object](), list[object]()
+    find, infer = PlateFinder.parts, Embedder.infer
+
+    def note_found(finder: PlateFinder, picture: Image.Image) -> list[Part]:
+        found = find(finder, picture)
+        likely = [one for one in found if one.score >= 0.5]
+        proposed.extend(likely if len(likely) > 1 else [])
+        return found
+
+    def note_embedded(embedder: Embedder, pixels: Pixels) -> Vector:
+        embedded.append(pixels)
+        return infer(embedder, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlateFinder, "parts", note_found)
+        patch.setattr(Embedder, "infer", note_embedded)
+        folder = build(photos, embedder)
+    assert 0 < len(embedded) == len(proposed)
+    with LocalGallery.open(folder) as gallery:
+        entries = stored(gallery).of(gallery.store.photos())
+    for seed in range(TABLES):
+        entry = entries[hashlib.sha256(table(seed)).hexdigest()]
+        assert entry.boxes == parts_of(embedder, seed).boxes
 
 
 def test_builds_remember_the_wish_and_reuse_parts(photos: Path, embedder: Embedder) -> None:
@@ -245,6 +283,11 @@ def engine(photos: Path, model: Path, **settings: object) -> Engine:
     return made
 
 
+def parts_of(embedder: Embedder, seed: int) -> PhotoParts:
+    """The dishes of the table of `seed`."""
+    return PartEmbedder(embedder).embed(table(seed), embedder.embed(table(seed)))
+
+
 def is_complete(place: Engine) -> bool:
     """Whether every photo has been looked at, and all that is known of it is sound."""
     with closing(place.open_to_read()) as gallery:
@@ -256,7 +299,7 @@ def is_complete(place: Engine) -> bool:
 
 def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
     """The box of the table of `seed`, by one of the dishes that its photo shows."""
-    parts = PartEmbedder(embedder).embed(table(seed))
+    parts = parts_of(embedder, seed)
     with closing(place.open_to_read()) as gallery:
         hit = gallery.find(parts.vectors[0], 1).hits[0]
         assert gallery.read(hit.photo) == table(seed)
@@ -266,8 +309,8 @@ def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
 
 def new_tables(embedder: Embedder, count: int) -> list[int]:
     """Seeds of tables that the gallery does not have, and that have parts."""
-    parts, seeds = PartEmbedder(embedder), itertools.count(50)
-    return list(itertools.islice((one for one in seeds if parts.embed(table(one)).boxes), count))
+    seeds = (one for one in itertools.count(50) if parts_of(embedder, one).boxes)
+    return list(itertools.islice(seeds, count))
 
 
 def test_added_photos_get_parts_and_removed_ones_lose_them(
@@ -281,10 +324,10 @@ def test_added_photos_get_parts_and_removed_ones_lose_them(
     assert is_complete(place)
     assert finds(place, embedder, seed)
     with closing(place.open_to_read()) as gallery:
-        photo = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 1).hits[0].photo
+        photo = gallery.find(parts_of(embedder, seed).vectors[0], 1).hits[0].photo
         with place.writer() as writer:
             writer.remove([photo.id])
-            left = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 50).hits
+            left = gallery.find(parts_of(embedder, seed).vectors[0], 50).hits
             assert photo.id not in {hit.photo.id for hit in left}
             assert len(left) == gallery.count
     place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
@@ -298,7 +341,7 @@ def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedd
     with closing(place.open_to_read()) as gallery:
         for seed in new_tables(embedder, 2):
             data = table(seed)
-            query = parts.embed(data).vectors[0]
+            query = parts_of(embedder, seed).vectors[0]
             with place.writer(embedder.model) as writer:
                 writer.add([embed_photo(data, PhotoFile("new.jpg"), embedder)])
             busy = ArtifactBusyError("busy")

@@ -165,6 +165,16 @@ def test_the_part_that_was_found_has_a_box_on_the_photo(
     expect(card.locator(".alike")).to_contain_text("alike in the box")
     expect(page.locator("#hits .vote")).to_have_count(len(hits) - 1)  # its label is not that part's
     expect(card.locator(".vote")).to_have_count(0)
+    for hit in hits:  # the API says the same
+        said = {"question": answer.value.json()["question"], "hit": hit["id"], "right": True}
+        given = page.request.post("/api/v1/feedback", data=said | {"session": "s" * 16})
+        assert given.status == (422 if hit is table else 204)
+    assert (
+        "found by a dish"
+        in page.request.post(
+            "/api/v1/feedback", data=said | {"session": "s" * 16, "hit": table["id"]}
+        ).text()
+    )
     for width in (900, 320):
         page.set_viewport_size({"width": width, "height": 800})
         frame, box = boxes.bounding_box(), boxes.locator(".whole span").bounding_box()

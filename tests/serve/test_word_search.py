@@ -145,7 +145,7 @@ def test_a_model_without_a_text_tower_guesses_no_label(server_url: str) -> None:
     [
         ((), "give the names to choose from with --names"),
         (("--names", "nowhere.txt"), "there is no nowhere.txt"),
-        (("--names", "ONE"), "1 names: give 2 to 2,000 to choose from"),
+        (("--names", "ONE"), "1 name: give 2 to 2,000 to choose from"),
         (("photo.png", "--names", "NAMES", "--out", "x.csv"), "--out lists photos of the gallery"),
     ],
 )

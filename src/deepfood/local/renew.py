@@ -340,6 +340,7 @@ class _Renewal:
                 make_parts(
                     lacking,
                     living.read,
+                    stored.store.vector_of,
                     self._parts(),
                     stored.append,
                     reads_ahead=living.reads_ahead,

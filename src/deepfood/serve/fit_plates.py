@@ -9,6 +9,7 @@ from PIL import Image
 
 from deepfood import runtimes
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.embed import open_embedder
 from deepfood.errors import DeepfoodError, NoHeatMapError
 from deepfood.gallery.calibration import Calibration
@@ -78,8 +79,8 @@ def _too_few(photos: Sequence[Photo]) -> str | None:
     if len(photos) >= LEAST_PHOTOS and labels > 1:
         return None
     return (
-        f"{len(photos)} photos with {labels} labels to make tables of, and {LEAST_PHOTOS} with 2 "
-        "are needed that the Model was not trained on"
+        f"{counted(photos, 'photo')} with {counted(labels, 'label')} to make tables of, and "
+        f"{LEAST_PHOTOS} with 2 are needed that the Model was not trained on"
     )
 
 
