@@ -15,6 +15,8 @@ from deepfood.data.ifct2017 import _TITLE
 from live import run_here
 from plates import jpeg, plate, write_photos, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., str]
 
 

@@ -27,8 +27,9 @@ from deepfood.errors import (
 )
 from deepfood.serve.api.keys import new_key
 from deepfood_client import AsyncClient, Client, SearchResult, Suggestion
-from live import SmallGallery, serving
+from live import SmallGallery
 from samples import photo
+from served import serving_here
 
 KEY, HASH = new_key()
 
@@ -37,8 +38,8 @@ KEY, HASH = new_key()
 def url(small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     gallery = tmp_path_factory.mktemp("client") / "gallery"
     shutil.copytree(small_gallery.folder, gallery)
-    with serving(gallery, api_key_hashes=HASH) as server:
-        yield server.url
+    with serving_here(gallery, api_key_hashes=HASH) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -193,6 +193,7 @@ def test_votes_are_exported_as_csv_and_json(feedback: Feedback, tmp_path: Path) 
         feedback.export(tmp_path / "nowhere/votes.csv")
 
 
+@pytest.mark.slow
 def test_a_vote_that_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """By its own process, between two votes of the same file."""
     code = """
@@ -220,6 +221,7 @@ def test_a_vote_that_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         assert list(feedback.faults()) == []
 
 
+@pytest.mark.slow
 def test_processes_that_vote_at_once_lose_nothing(tmp_path: Path) -> None:
     """They also create the file at once."""
     code = """

@@ -13,7 +13,8 @@ import pytest
 import deepfood
 from deepfood.errors import QueryError
 from deepfood_client import Client
-from live import fails, serving
+from live import fails
+from served import serving_here
 from text_models import COLOURS, build_colour_gallery, photo_of
 
 pytestmark = pytest.mark.slow
@@ -26,8 +27,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(gallery: Path) -> Iterator[str]:
-    with serving(gallery) as server:
-        yield server.url
+    with serving_here(gallery) as url:
+        yield url
 
 
 def file_of(colour: str) -> str:
