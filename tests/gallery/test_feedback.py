@@ -325,7 +325,7 @@ def test_votes_that_are_missing_or_have_no_question_are_faults(feedback: Feedbac
         db.execute("DELETE FROM votes WHERE number = 1")
         db.execute("DELETE FROM questions WHERE number IN (2, 3)")
     assert list(feedback.faults()) == [
-        f"{FEEDBACK}: the questions of 2 votes are missing",
+        f"{FEEDBACK}: 2 votes without a question",
         f"{FEEDBACK}: it has 4 votes, and should have 5",
     ]
 

@@ -37,7 +37,7 @@ def faults_in(db: sqlite3.Connection) -> Iterator[str]:
         "SELECT count(*) FROM votes WHERE question NOT IN (SELECT number FROM questions)"
     ).fetchone()
     if strays:
-        yield f"{FEEDBACK}: the questions of {counted(strays, 'vote')} are missing"
+        yield f"{FEEDBACK}: {counted(strays, 'vote')} without a question"
     (there,) = db.execute("SELECT count(*) FROM votes").fetchone()
     if there != total(db, "votes"):
         wanted = total(db, "votes")
