@@ -352,7 +352,11 @@ def test_verify_finds_no_fault_in_what_others_write_meanwhile(
             writer.remove([photo_id(2), photo_id(4)])
         add_photos(gallery, [write_photos(tmp_path / "more", 1, start=7)], embedder, quiet=True)
 
-    changes = {"photos": change_photos, "index": lambda: reindex(gallery), "build": build_again}
+    changes: dict[str, Callable[[], object]] = {
+        "photos": change_photos,
+        "index": lambda: reindex(gallery),
+        "build": build_again,
+    }
     before(f"deepfood.local.verify.{step}", changes[change])
     said += gallery_problems(gallery, quiet=True)
     assert said == list(gallery_problems(gallery, quiet=True)) == []

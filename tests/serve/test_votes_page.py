@@ -121,7 +121,7 @@ def test_a_visitor_votes_changes_it_and_takes_it_back(
 def test_votes_are_loaded_while_the_server_searches(context: BrowserContext) -> None:
     """Their script and style sheet are there before the answer, which waits for neither."""
     page, held = context.new_page(), list[Route]()
-    page.route("**/api/v1/search", held.append)
+    page.route("**/api/v1/search", lambda route: held.append(route))
     with page.expect_request_finished(lambda request: "css/votes.css" in request.url):
         page.goto("/?words=curry")
     held[0].continue_()

@@ -27,7 +27,8 @@ class EmbeddedFile:
     @property
     def vector(self) -> Vectors:
         """float32 [dimension]"""
-        return self.store.vectors(self.row + 1).take(np.array([self.row]))[0]
+        vector: Vectors = self.store.vectors(self.row + 1).take(np.array([self.row]))[0]
+        return vector
 
     def agrees(self, file: PhotoFile) -> bool:
         """Whether the catalogue has the label and name that the source gives the file now.

@@ -340,7 +340,7 @@ class _Renewal:
                 make_parts(
                     lacking,
                     living.read,
-                    stored.store.vector_of,
+                    stored.whole_of,
                     self._parts(),
                     stored.append,
                     reads_ahead=living.reads_ahead,

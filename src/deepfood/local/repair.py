@@ -315,7 +315,7 @@ class _Mender:
             failed = make_parts(
                 lacking,
                 self._photos.read,
-                store.vector_of,
+                parts.whole_of,
                 PartEmbedder(embedder),
                 lambda found: parts.append(found, announce=True),
                 reads_ahead=self._photos.reads_ahead,

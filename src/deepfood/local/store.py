@@ -23,7 +23,6 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
-    PhotoNotFoundError,
     raising_disk_full,
 )
 from deepfood.gallery.fold import ManualEdits, edits_from_json
@@ -178,13 +177,6 @@ class Store:
         """The vectors of all rows including holes, memory-mapped and read-only."""
         rows = self.next_row() if rows is None else rows
         return VectorFile.open(self.vectors_path, self.dimension, self.storage, rows)
-
-    def vector_of(self, photo: Photo) -> npt.NDArray[np.float32]:
-        """The vector of a photo, [dimension]. Raises PhotoNotFoundError where it is gone."""
-        found = self.find(photo.id)
-        if found is None:
-            raise PhotoNotFoundError(f"photo {photo.id} was removed from the gallery meanwhile")
-        return self.vectors(found[0] + 1).take(np.array([found[0]]))[0]
 
     def state(self) -> StoreState:
         """The current state, in microseconds. Raises ArtifactCorruptError where it is altered."""

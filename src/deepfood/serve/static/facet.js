@@ -136,7 +136,7 @@ function drawValues(facet, is, change) {
     const focused = list.contains(document.activeElement) ? document.activeElement : null;
     if (items.length !== list.children.length || items.some((one, at) => one !== list.children[at])) {
       list.replaceChildren(...items);
-      if (focused?.isConnected) focused.focus({ preventScroll: true });
+      if (focused) (focused.isConnected ? focused : find).focus({ preventScroll: true });
     }
     for (const value of shown) {
       const [input, , count] = boxes.get(value).firstElementChild.children;
