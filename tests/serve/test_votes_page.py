@@ -19,8 +19,9 @@ from browser import (
 )
 from deepfood.gallery.feedback import Feedback
 from deepfood.serve.joined import modules_of
-from live import SmallGallery, deepfood_here, serving
+from live import SmallGallery, deepfood_here
 from pages import browser
+from served import serving_here
 
 __all__ = ["browser"]
 pytestmark = needs_browser
@@ -35,8 +36,8 @@ def gallery(small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def voting_url(gallery: Path) -> Iterator[str]:
-    with serving(gallery, feedback="true", feedback_photos_bytes=2**20) as server:
-        yield server.url
+    with serving_here(gallery, feedback="true", feedback_photos_bytes=2**20) as url:
+        yield url
 
 
 @pytest.fixture
