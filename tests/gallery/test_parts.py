@@ -166,8 +166,8 @@ def test_a_photo_is_as_similar_as_the_best_of_its_parts(
                         photo: box for photo, (_, box) in left.items()
                     }
                     for hit in hits if query.ndim == 1 else ():
-                        whole = float(gallery.vector(hit.photo.id) @ query)
-                        clearly = hit.score - whole > 0.01
+                        own = float(gallery.vector(hit.photo.id) @ query)
+                        clearly = hit.score - own > 0.01
                         by_part = gallery.is_found_by_part(hit.photo.id, query)
                         assert by_part if clearly else hit.box or not by_part
                     boxes += sum(hit.box is not None for hit in hits)
