@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -436,6 +437,9 @@ def test_the_index_of_parts_grows_with_them(
         assert about.index.kind == kind
         assert finds(place, embedder, seeds[-1])
     assert is_complete(place)
+    place.compact(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seeds[-1])
 
 
 DAMAGES: dict[str, Callable[[Path, sqlite3.Connection], object]] = {
@@ -548,6 +552,18 @@ def test_parts_are_found_again_but_for_photos_that_are_gone(
     assert "the parts of 1 photo are found again" in done
     assert not left
     assert is_complete(place)
+
+
+def test_without_the_model_no_parts_are_made_again(photos: Path, embedder: Embedder) -> None:
+    engine(photos, embedder.model.folder)
+    folder = photos.with_name("gallery")
+    path = folder / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    shutil.rmtree(folder / "models")
+    place = engine_at(folder, load_settings())
+    before = list(place.problems(quiet=True))
+    assert any("the parts of the photo" in line for line in before)
+    assert place.repair(quiet=True) == ([], before)
 
 
 def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:
