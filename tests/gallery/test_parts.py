@@ -229,7 +229,7 @@ def test_photos_of_one_dish_have_no_parts(tmp_path: Path, embedder: Embedder) ->
         assert [hit.box for hit in hits] == [None] * 3
         assert hits[0].photo.file == "plate-00001.jpg"
         nothing = PartEmbedder(tiny_embedder(tmp_path / "tiny"))
-        assert make_parts([], gallery.read, nothing, pytest.fail, quiet=True) == 0
+        assert make_parts([], gallery.read, nothing, lambda _: pytest.fail(), quiet=True) == 0
 
 
 def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path) -> None:

@@ -439,7 +439,8 @@ def test_a_label_that_lost_is_noted(task: Make, weights: Path, tmp_path: Path) -
     torch.save(state, path)
     done = train_model(given)
     assert done.refused is None
-    (note,) = [one for one in done.manifest.training["notes"] if "lost" in one]  # type: ignore[union-attr]
+    notes: Any = done.manifest.training["notes"]  # type: ignore[union-attr]
+    (note,) = [one for one in notes if "lost" in one]
     assert note.startswith(f"labels that lost: {half.labels[0]} (mAP 0.")
     assert note.endswith(", before 1.000)")
 
