@@ -20,7 +20,7 @@ from deepfood.gallery.plate_calibration import PlateCalibration
 from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder
-from deepfood.plate.collage import Collage, collage
+from deepfood.plate.collage import SMALLEST, Collage, collage
 from deepfood.serve.fit_plates import SINGLE, TABLES
 from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood
@@ -88,6 +88,15 @@ def overlap(one: Box, other: Box) -> float:
     down = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
     common = max(0.0, across) * max(0.0, down)
     return common / (one.width * one.height + other.width * other.height - common)
+
+
+def test_many_dishes_are_smaller_so_that_they_fit() -> None:
+    made = collage([drawn(label % 3) for label in range(9)], 0, (320, 240))
+    boxes = [one.box for one in made.dishes]
+    assert len(boxes) == 9
+    for place, box in enumerate(boxes):
+        assert all(overlap(box, other) < 0.12 for other in boxes[:place])
+        assert box.height > SMALLEST / 2
 
 
 def test_each_dish_of_a_table_has_its_own_answer(gallery: deepfood.Gallery) -> None:

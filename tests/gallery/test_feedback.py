@@ -191,6 +191,8 @@ def test_votes_are_exported_as_csv_and_json(feedback: Feedback, tmp_path: Path) 
         feedback.export(tmp_path / "votes.txt")
     with pytest.raises(SettingError, match="nowhere"):
         feedback.export(tmp_path / "nowhere/votes.csv")
+    with pytest.raises(SettingError, match="cannot be written: File name too long"):
+        feedback.export(tmp_path / ("x" * 250 + ".csv"))
 
 
 @pytest.mark.slow
@@ -324,7 +326,18 @@ def test_votes_that_are_missing_or_have_no_question_are_faults(feedback: Feedbac
             db.execute(f"DROP TRIGGER {trigger}")
         db.execute("DELETE FROM votes WHERE number = 1")
         db.execute("DELETE FROM questions WHERE number IN (2, 3)")
-    assert list(feedback.faults()) == [
+        # An index that was cut off from its table.
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX votes_at ON votes (hit)' "
+            "WHERE name = 'votes_at'"
+        )
+    with closing(Feedback.open(feedback.path.parent)) as again:
+        wrong, *others = again.faults()
+        while "votes_at" in wrong:
+            assert wrong.startswith(f"{FEEDBACK}: ")
+            wrong, *others = others
+    assert [wrong, *others] == [
         f"{FEEDBACK}: 2 votes without a question",
         f"{FEEDBACK}: it has 4 votes, and should have 5",
     ]
@@ -414,3 +427,12 @@ def test_verify_knows_feedback_and_repair_keeps_what_can_be_read(
     assert left == []
     with Feedback.open(gallery) as feedback:
         assert feedback.counts().votes == 0
+        feedback.add([vote("eve", "pizza", "h1"), vote("eve", "pizza", "h2")])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE votes SET right = 0 WHERE hit = 'h2'")
+    assert list(gallery_problems(gallery, quiet=True)) == [f"{FEEDBACK}: 1 vote is altered"]
+    done, left = repair_gallery(Place.parse(gallery), Settings(), quiet=True)
+    assert left == []
+    assert any("and the 1 vote that could be read in a new file" in line for line in done)
+    with Feedback.open(gallery) as feedback:
+        assert said(feedback) == [(hashed("eve"), hashed("pizza"), "h1", True)]

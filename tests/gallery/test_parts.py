@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -255,19 +256,17 @@ def test_builds_remember_the_wish_and_reuse_parts(photos: Path, embedder: Embedd
     assert describe(folder)["parts"] is None
 
 
-def test_photos_of_one_dish_have_no_parts(tmp_path: Path, embedder: Embedder) -> None:
-    """Nothing is left to do for them: a Model that finds no parts would be asked for none."""
-    write_photos(tmp_path / "photos", 3)
-    folder = build(tmp_path / "photos", embedder, storage="f16")
-    assert describe(folder)["parts"]["count"] == 0
-    with LocalGallery.open(folder) as gallery:
-        assert not stored(gallery).has_to_be_made()
-        hits = gallery.find(embedder.embed(jpeg(1)), 3).hits
-        assert [hit.box for hit in hits] == [None] * 3
-        assert hits[0].photo.file == "plate-00001.jpg"
+def test_where_no_photo_was_looked_at_there_are_no_parts(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    """And of no photos, a Model that finds none is not asked."""
+    with LocalGallery.open(build(photos, embedder, parts=None)) as gallery:
+        parts = StoredParts(gallery.store, "f16")
+        assert parts.vectors().take(np.empty(0, np.int64)).shape == (0, embedder.dimension)
+        assert len(parts.lacking()) == gallery.count
         nothing = PartEmbedder(tiny_embedder(tmp_path / "tiny"))
-        never = pytest.fail
-        assert make_parts([], gallery.read, never, nothing, never, quiet=True) == 0
+        whole = parts.whole_of
+        assert make_parts([], gallery.read, whole, nothing, lambda found: None, quiet=True) == 0
 
 
 def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path) -> None:
@@ -480,6 +479,9 @@ def test_the_index_of_parts_grows_with_them(
         assert about.index.kind == kind
         assert finds(place, embedder, seeds[-1])
     assert is_complete(place)
+    place.compact(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seeds[-1])
 
 
 DAMAGES: dict[str, Callable[[Path, sqlite3.Connection], object]] = {
@@ -524,13 +526,14 @@ def test_a_manifest_that_is_wrong_about_the_index_of_parts_is_mended(
     }.items():
         edit_manifest(folder, **changes)
         assert said in list(place.problems(quiet=True))
-        with pytest.raises(ArtifactCorruptError, match=r"--repair"):
-            place.open_to_read()
         done, left = place.repair(quiet=True)
         assert "the index is built again" in done
         assert not left
         assert json.loads((folder / "manifest.json").read_bytes()) == manifest
     assert finds(place, embedder, 3) == before
+    edit_manifest(folder, parts={**manifest["parts"], "covered": 999})
+    with pytest.raises(ArtifactCorruptError, match=r"covers 999 vectors.*--repair"):
+        place.open_to_read()
 
 
 def test_damaged_parts_are_never_answered_with(
@@ -592,6 +595,18 @@ def test_parts_are_found_again_but_for_photos_that_are_gone(
     assert "the parts of 1 photo are found again" in done
     assert not left
     assert is_complete(place)
+
+
+def test_without_the_model_no_parts_are_made_again(photos: Path, embedder: Embedder) -> None:
+    engine(photos, embedder.model.folder)
+    folder = photos.with_name("gallery")
+    path = folder / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    shutil.rmtree(folder / "models")
+    place = engine_at(folder, load_settings())
+    before = list(place.problems(quiet=True))
+    assert any("the parts of the photo" in line for line in before)
+    assert place.repair(quiet=True) == ([], before)
 
 
 def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:

@@ -302,7 +302,8 @@ class _Mender:
     def _mend_parts(self, faults: Sequence[Fault]) -> list[str]:
         """Look at photos again whose parts are altered or missing, and index all parts."""
         folder, manifest, embedder = self._folder, self._manifest, self._open()
-        if manifest.parts is None or embedder is None:
+        assert manifest.parts is not None
+        if embedder is None:
             return []
         inside = manifest.folder(folder)
         opened = FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True)

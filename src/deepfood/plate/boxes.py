@@ -190,14 +190,15 @@ def iou(one: Box, other: Box) -> float:
 
 @lru_cache(maxsize=32)
 def _windows(height: int, width: int) -> _Cells:
-    """All windows of a map: int64 [n, 4], left, top, right and bottom in cells."""
+    """All windows of a map: int64 [n, 4], left, top, right and bottom in cells.
+
+    The map has more than _LEAST_CELLS on each side, so that every window fits.
+    """
     found = set()
     for side in _SIDES:
         for ratio in _RATIOS:
             across = max(_LEAST_CELLS, round(side * min(height, width) * ratio**0.5))
             down = max(_LEAST_CELLS, round(side * min(height, width) / ratio**0.5))
-            if across > width or down > height:
-                continue
             step = max(1, round(min(across, down) / 5))
             for y in {*range(0, height - down + 1, step), height - down}:
                 for x in {*range(0, width - across + 1, step), width - across}:
