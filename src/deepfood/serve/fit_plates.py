@@ -27,7 +27,7 @@ from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService
 
 #: Tables of two to four dishes, and photos of one, that the curves are fitted on: a few seconds.
-TABLES, SINGLE = 30, 20
+TABLES, SINGLE = 30, 60
 #: The fewest labelled photos that tables are made of, and the most that are drawn for them: most of
 #: a gallery's may be photos that the Model was trained on.
 LEAST_PHOTOS, _DRAWN = 60, 5000
