@@ -541,7 +541,7 @@ def test_damaged_parts_are_never_answered_with(
 ) -> None:
     place, inside = engine(photos, embedder.model.folder), photos.with_name("gallery")
     inside /= "generation-000001"
-    query = PartEmbedder(embedder).embed(table(3)).vectors[0]
+    query = parts_of(embedder, 3).vectors[0]
     with closing(place.open_to_read()) as gallery:
         with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
             DAMAGES["a box"](inside / "parts.i8", db)
