@@ -31,6 +31,7 @@ from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_los
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import RenewReport
+from deepfood.gallery.tuned import is_untuned
 from deepfood.index import INDEXES, Storage
 from deepfood.local.assemble import calibrate_store
 from deepfood.local.catch_up import VectorsOf, catch_up, copy_vectors
@@ -237,7 +238,8 @@ class _Renewal:
                     manifest = manifest.model_copy(update={"took_over": took_over})
                     manifest = self._commit(manifest, living)
         seconds = time.monotonic() - started
-        return RenewReport(manifest, count, made + more, lost, seconds, True)
+        untuned = is_untuned(manifest.before, manifest)
+        return RenewReport(manifest, count, made + more, lost, seconds, True, untuned)
 
     def _fill(self, successor: LocalSuccessor, passes: int) -> tuple[int, Lost]:
         """Make the vectors that the Successor lacks: how many, and the photos without one."""
