@@ -13,7 +13,9 @@ import pytest
 
 from deepfood.data.ifct2017 import _TITLE
 from live import run_here
-from plates import jpeg, plate, write_photos, write_tiny_model
+from plates import jpeg, plate, write_dishes, write_photos, write_tiny_model
+
+pytestmark = pytest.mark.slow
 
 Run = Callable[..., str]
 
@@ -200,6 +202,33 @@ def test_another_model_and_back(run: Run, own: Path, tmp_path: Path) -> None:
     assert (back["swapped"], back["model"], back["photos"]) == (True, "tiny", 30)
     forgotten = json.loads(run("rollback", own, "--forget", "--json"))
     assert forgotten == {"gallery": str(own), "forgotten": True}
+
+
+def test_vectors_of_a_model_that_is_not_taken_are_kept_until_they_are_discarded(
+    run: Run, tmp_path: Path
+) -> None:
+    photos, gallery = write_dishes(tmp_path / "photos", 12, labels=3), tmp_path / "gallery"
+    model = write_tiny_model(tmp_path / "model")
+    run("build", photos, "--out", gallery, "--model", model)
+    assert "give the new Model with --model" in run("reembed", gallery, code=2)
+    reembed = ("reembed", gallery, "--model", write_tiny_model(tmp_path / "mean", pool=64))
+    lines = run(*reembed, code=1).splitlines()
+    assert lines[-2].startswith("labels that lost: crème brûlée (mAP 0.555, before 0.927), ")
+    assert "36 embedded now" in lines[-1]
+    assert lines[-1].endswith(
+        "; nothing else changed; generation 1 of the Model tiny is the gallery"
+    )
+    told = json.loads(run(*reembed, "--compare", "--json"))
+    assert (told["made"], told["refused"]) == (0, None), "the vectors are there"
+    assert told["compared"]["lost"][0]["label"] == "crème brûlée"
+    assert run("reembed", gallery, "--discard") == (
+        f"{gallery}: the vectors of another Model are deleted\n"
+    )
+    assert run("reembed", gallery, "--discard") == f"{gallery}: there was nothing to be deleted\n"
+    assert json.loads(run(*reembed, "--compare", "--json"))["made"] == 36
+    for there in (True, False):
+        told = json.loads(run("reembed", gallery, "--discard", "--json"))
+        assert told == {"gallery": str(gallery), "discarded": there}
 
 
 def test_a_lost_catalogue_is_told_by_the_build(run: Run, own: Path, tmp_path: Path) -> None:

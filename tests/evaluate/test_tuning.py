@@ -1,6 +1,7 @@
 """`deepfood tune` on galleries that averages help, that need none, and that cannot be judged."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import pytest
 from deepfood.artifacts import MANIFEST
 from deepfood.config import load_settings
 from deepfood.engine import engine_at
+from deepfood.errors import DatasetError
 from deepfood.evaluate import tuning
-from deepfood.evaluate.tuning import DECISIVE, TRIED
+from deepfood.evaluate.gate import BeforeAfter, Judgement, LostLabel
+from deepfood.evaluate.tuning import DECISIVE, TRIED, find_tuning
+from deepfood.gallery.tuned import TuneVerdict
+from deepfood.local import LocalGallery
 from deepfood.local.manifest import LocalManifest
 from deepfood.place import Place
 from live import run_here
@@ -65,11 +70,18 @@ def test_a_gallery_that_is_better_averaged_is_tuned_until_that_is_undone(
     # What is evaluated is what is searched, with the probabilities that are shown.
     about = json.loads(said(capsys, "evaluate", gallery, "--json"))
     assert about["figures"][DECISIVE]["value"] > found["figures"][DECISIVE]["before"] + 0.05
-    again = json.loads(said(capsys, "tune", gallery, "--json"))
-    assert again["averaging"] == found["averaging"]
+    again, how = said(capsys, "tune", gallery).splitlines()[-1], found["averaging"]
+    assert again.startswith(
+        f"{gallery}: tuned: averaged with {how['neighbours']} neighbours, power {how['power']:g}; "
+    )
+    assert re.search(
+        r"; a search takes \d+\.\d ms, before \d+\.\d; .* --undo takes it back$", again
+    )
     assert said(capsys, "tune", gallery, "--undo") == f"{gallery}: as before its tune\n"
     assert manifests(gallery) == before
-    assert "it is not tuned" in said(capsys, "tune", gallery, "--undo")
+    assert said(capsys, "tune", gallery, "--undo") == f"{gallery}: it is not tuned\n"
+    undone = json.loads(said(capsys, "tune", gallery, "--undo", "--json"))
+    assert undone == {"gallery": str(gallery), "tuned": False, "undone": False}
 
 
 @pytest.mark.slow
@@ -100,6 +112,7 @@ def test_a_gallery_that_is_no_better_averaged_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos, out = write_clouds(tmp_path / "photos", 50, noise=0.5), tmp_path / "gallery"
+    write_photos(photos, 1)  # without a label
     build(photos, out, tiny_embedder(tmp_path / "model"))
     before = manifests(out)
     found = json.loads(said(capsys, "tune", out, "--json"))
@@ -111,8 +124,44 @@ def test_a_gallery_that_is_no_better_averaged_stays_as_it_is(
     engine = engine_at(out, load_settings())
     engine.tune(how, engine.own_model(), 1, quiet=True)
     assert LocalManifest.read(out).tuned
-    assert not json.loads(said(capsys, "tune", out, "--json"))["tuned"]
+    lines = said(capsys, "tune", out).splitlines()
+    assert lines[0] == "note: 1 photo has no label: left out"
+    assert lines[-1].startswith(f"{out}: not tuned: averaged with ")
+    assert lines[-1].endswith(f", {DECISIVE} is not certainly better")
     assert manifests(out) == before
+
+
+@pytest.mark.slow
+def test_photos_are_drawn_and_those_that_the_model_has_seen_judge_nothing(
+    noisy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalGallery.open(noisy) as gallery:
+        seen = frozenset(photo.id for photo in gallery.photos()[0][::5])
+        found = find_tuning(gallery, seen)
+        assert found.notes == ("the Model was trained on 30 of the photos: these judge nothing",)
+        assert found.queries == 120 - 40, "a third chooses"
+        monkeypatch.setattr(tuning, "_MOST_PHOTOS", 105)
+        found = find_tuning(gallery, frozenset())
+        assert found.notes == ("judged on 105 of the 150 labelled photos, drawn",)
+        assert found.queries == 105 - 35
+        with pytest.raises(DatasetError, match="and 100 are needed to tune it"):
+            find_tuning(gallery, seen)
+
+
+def test_what_is_worse_in_anything_is_refused() -> None:
+    def judged(lost: tuple[LostLabel, ...] = (), **by: float) -> str:
+        figures = {
+            name: BeforeAfter(0.5, 0.5 + change, change, (change - 0.01, change + 0.01))
+            for name, change in ({DECISIVE: 0.1} | by).items()
+        }
+        return tuning._refusal(Judgement(figures, lost))
+
+    assert judged(mAP=0.0) == ""
+    assert judged(mAP=-0.2) == "it is certainly worse in mAP 0.300 (before: 0.500)"
+    assert judged((LostLabel("pie", 12, 0.5, 0.25),)) == (
+        "labels that lost: pie (mAP 0.250, before 0.500)"
+    )
+    assert judged((), **{DECISIVE: -0.1}) == f"{DECISIVE} is not certainly better"
 
 
 def test_what_cannot_be_judged_is_an_error_of_one_line(
@@ -121,10 +170,13 @@ def test_what_cannot_be_judged_is_an_error_of_one_line(
     embedder = tiny_embedder(tmp_path / "model")
     build(write_photos(tmp_path / "bare", 1), tmp_path / "unlabelled", embedder)
     build(write_clouds(tmp_path / "few", 11, noise=1), tmp_path / "few-labels", embedder)
+    alone = write_clouds(tmp_path / "alone", 1, noise=1, labels=100)
+    build(alone, tmp_path / "each-its-own", embedder)
     assert run_here("push", noisy, tmp_path / "shelf", "--name", "one") == 0
     for place, why in (
         (tmp_path / "unlabelled", "has no labels"),
         (tmp_path / "few-labels", "has 33 labelled photos"),
+        (tmp_path / "each-its-own", "no photo has another one of its label"),
         (tmp_path / "nothing", "nothing"),
         (tmp_path / "shelf", "shelf"),
     ):
@@ -137,3 +189,29 @@ def test_what_cannot_be_judged_is_an_error_of_one_line(
 
 def test_what_is_tried_differs() -> None:
     assert len(set(TRIED)) == len(TRIED)
+
+
+def test_a_gallery_without_probabilities_is_tuned_and_has_none_afterwards(tmp_path: Path) -> None:
+    out = tmp_path / "gallery"
+    build(write_clouds(tmp_path / "few", 3, noise=1), out, tiny_embedder(tmp_path / "model"))
+    engine, before = engine_at(out, load_settings()), manifests(out)
+    why = LocalManifest.read(out).uncalibrated
+    how = TuneVerdict(averaging=TRIED[0], queries=9, before={}, after={})
+    engine.tune(how, engine.own_model(), 1, quiet=True)
+    manifest = LocalManifest.read(out)
+    assert why
+    assert manifest.tuned
+    assert (manifest.calibration, manifest.uncalibrated) == (None, why)
+    engine.tune(None, engine.own_model(), 1, quiet=True)
+    assert manifests(out) == before
+
+
+def test_a_calibration_of_another_generation_is_not_kept(gallery: Path) -> None:
+    engine, before = engine_at(gallery, load_settings()), manifests(gallery)
+    calibration = LocalManifest.read(gallery).calibration
+    assert calibration
+    other = calibration.model_copy(update={"auroc": 0.123})
+    assert not engine.keep_calibration(other, 2)
+    assert manifests(gallery) == before
+    assert engine.keep_calibration(other, 1)
+    assert LocalManifest.read(gallery).calibration == other

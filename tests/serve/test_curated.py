@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,10 +20,11 @@ import deepfood
 from deepfood.errors import QueryError
 from deepfood.gallery.protocol import Compared, EveryPhoto
 from deepfood.local import LocalGallery, LocalWriter
-from deepfood.serve.curated import Curator, NotYetError
+from deepfood.serve.curated import ClosedError, Curator, NotYetError
 from deepfood_client import AsyncClient, Client
-from live import fails, run_deepfood, serving
+from live import fails, run_deepfood
 from plates import write_dishes
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -57,8 +59,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(mixed: Path) -> Iterator[str]:
-    with serving(mixed) as server:
-        yield server.url
+    with serving_here(mixed) as url:
+        yield url
 
 
 def test_both_clients_and_python_list_the_same(url: str, mixed: Path) -> None:
@@ -161,9 +163,11 @@ class Held(LocalGallery):
     """A gallery whose photos are compared only while it is let, and that counts how often."""
 
     go_on: threading.Event
+    begun = threading.Event()
     comparisons = 0
 
     def compared(self, most: int | None = None) -> tuple[EveryPhoto, Compared]:
+        self.begun.set()
         assert self.go_on.wait(300)
         self.comparisons += 1
         return super().compared(most)
@@ -228,17 +232,24 @@ def test_of_a_large_gallery_a_part_is_looked_at(mixed: Path) -> None:
         assert np.allclose(gallery.vector(photos[0].id), own)
 
 
-def test_the_end_does_not_wait_for_a_list(mixed: Path) -> None:
-    with Held.open(mixed) as gallery:
-        gallery.go_on = threading.Event()
+def test_the_end_does_not_wait_for_a_list_and_who_waits_for_one_is_told(mixed: Path) -> None:
+    with Held.open(mixed) as gallery, ThreadPoolExecutor(3) as pool:
+        gallery.go_on, gallery.begun = threading.Event(), threading.Event()
         curator = Curator(gallery)
-        with pytest.raises(NotYetError):
-            curator.doubtful(1, wait_s=0)
-        ended = threading.Thread(target=curator.close)
-        ended.start()
+        lists = curator.doubtful, curator.duplicates  # the second is made after the first
+        for one in lists:
+            with pytest.raises(NotYetError):
+                one(1, wait_s=0)
+        assert gallery.begun.wait(300)
+        waiting = [pool.submit(one, 1) for one in lists]
+        ended = pool.submit(curator.close)
+        assert curator._closed.wait(300)
         gallery.go_on.set()  # the comparison then finds that it is to stop
-        ended.join(300)
-        assert not ended.is_alive()
+        for asked in waiting:
+            with pytest.raises(ClosedError, match="the gallery was closed"):
+                asked.result(300)
+        ended.result(300)
+        assert gallery.comparisons == 1
 
 
 def test_labels_that_are_suggested_are_imported(mixed: Path, tmp_path: Path) -> None:

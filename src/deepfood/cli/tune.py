@@ -61,8 +61,6 @@ def tune(
     for note in found.notes:
         print(f"note: {note}")
     print_compared(found.judgement.figures, found.queries)
-    if found.judgement.lost:
-        print(found.judgement.losses())
     print(f"{gallery}: {_result(found, compare=compare)}")
 
 

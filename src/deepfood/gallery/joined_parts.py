@@ -8,6 +8,9 @@ from deepfood.gallery.cursor import Scores
 from deepfood.index.contract import best
 from deepfood.index.vectors import Rows
 
+#: By how much a part must be nearer than the whole to a vector that was in half precision.
+ROUNDED = 2e-3
+
 #: The photos that the nearest parts are on, best first, -1 for one that does not count, and the
 #: similarities of these parts; fewer than asked for where there are no more.
 NearestParts = Callable[[int], tuple[Rows, Scores]]

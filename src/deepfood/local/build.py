@@ -340,9 +340,12 @@ def _make_parts(
         sources.append(StoredParts(living.sound.store, storage))
     known = set().union(*(one.known() for one in sources))
     places = PhotoPlaces(target.out, str(target.source.root), target.photos)
+    lacking = [(photo, one) for photo, one in choice.photos if photo.sha256 not in known]
+    vectors = {photo.sha256: one for photo, one in lacking}
     make_parts(
-        [photo for photo, _ in choice.photos if photo.sha256 not in known],
+        [photo for photo, _ in lacking],
         places.read,
+        lambda photo: vectors[photo.sha256].vector,
         PartEmbedder(target.embedder),
         made.append,
         reads_ahead=places.reads_ahead,

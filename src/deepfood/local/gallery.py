@@ -13,6 +13,7 @@ from deepfood.data.root import Root
 from deepfood.errors import PhotoNotFoundError
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.joined_parts import ROUNDED
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import (
     ColumnFacts,
@@ -243,6 +244,20 @@ class LocalGallery:
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
         return _find(self.store, photo_id)[1]
+
+    def is_found_by_part(self, photo_id: str, query: npt.NDArray[np.float32]) -> bool:
+        """Whether a unit vector finds a photo by one of its parts, as `find` says by a box.
+
+        Raises PhotoNotFoundError.
+        """
+        now = self.refresh()
+        if now.parts is None or now.manifest.tuned:  # its scores are averages, not similarities
+            return False
+        row, photo = _find(now.store, photo_id)
+        if row >= len(now.vectors):  # added in between
+            return False
+        whole = float(now.vectors.scores_of(np.array([row]), query)[0])
+        return bool(now.parts.boxes({row: photo}, {row: whole + ROUNDED}, now.vectors, query))
 
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
         """A photo and its known attributes. Raises PhotoNotFoundError."""

@@ -101,7 +101,7 @@ class LocalManifest(Manifest):
 
     def parts_report(self) -> PartsReport | None:
         kept = self.parts
-        return kept and PartsReport(kept.covered, kept.storage, kept.index.kind)
+        return PartsReport(kept.covered, kept.storage, kept.index.kind) if kept else None
 
     def parts_index_path(self, gallery: Path) -> Path:
         assert self.parts is not None

@@ -338,18 +338,19 @@ class _Renewal:
         """Look at the photos of the Successor that lack it, or copy what the gallery knows."""
         stored.only_of_this_storage()
         with LocalGallery.open(self.folder, photos=self._photos) as living:
-            lacking, about = stored.lacking(), living.manifest.parts
+            lacking = stored.lacking()
             if self._parts is not None:
                 make_parts(
                     lacking,
                     living.read,
+                    stored.whole_of,
                     self._parts(),
                     stored.append,
                     reads_ahead=living.reads_ahead,
                     quiet=self.quiet,
                 )
-            elif about is not None:
-                known = StoredParts(living.store, about.storage)
+            else:
+                known = StoredParts(living.store, stored.storage)
                 stored.copy_from(known, [photo.sha256 for photo in lacking], self._mapped)
 
     def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:

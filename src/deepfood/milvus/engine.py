@@ -101,20 +101,19 @@ class MilvusEngine:
         wait_s: float = 0,
         quiet: bool = False,
     ) -> AddReport:
-        gallery, model = self.open()
-        gallery.close()
-        embedder = open_embedder(self._settings, model)
-        report = add_batches(
-            lambda: self.writer(model),
-            paths,
-            embedder,
-            s3=S3Options.of(self._settings),
-            quiet=quiet,
-            **vars(for_all),
-        )
-        with self.open_to_read() as opened:
-            complete_parts(opened, lambda: PartEmbedder(embedder), quiet=quiet)
-        return report
+        with self.open_to_read() as gallery:
+            model = self._model_of(gallery, self._settings.model)
+            embedder = open_embedder(self._settings, model)
+            report = add_batches(
+                lambda: self.writer(model),
+                paths,
+                embedder,
+                s3=S3Options.of(self._settings),
+                quiet=quiet,
+                **vars(for_all),
+            )
+            complete_parts(gallery, lambda: PartEmbedder(embedder), quiet=quiet)
+            return report
 
     def import_attributes(
         self, table: Path, types: Mapping[str, Type], safety: frozenset[str]

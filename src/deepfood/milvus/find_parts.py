@@ -15,10 +15,11 @@ def complete_parts(
 ) -> int:
     """Look at the photos that are noted, where the gallery keeps parts; at how many.
 
-    One that cannot be read stays noted, and this `gallery` tries it once. `open_embedder` is called
-    only where there are any. Raises NoHeatMapError or EngineError.
+    Where another Model has taken over, its generation is left to others. One that cannot be read
+    stays noted, and this `gallery` tries it once. `open_embedder` is called only where there are
+    any. Raises NoHeatMapError or EngineError.
     """
-    if gallery.manifest.parts is None:
+    if gallery.manifest.parts is None or gallery.superseded:
         return 0
     parts = gallery.parts()
     noted = parts.unseen()
@@ -30,6 +31,7 @@ def complete_parts(
         failed = make_parts(
             [photo_of(row) for row in rows.values()],
             gallery.read,
+            parts.whole_of,
             open_embedder(),
             parts.put,
             reads_ahead=gallery.reads_ahead,

@@ -16,6 +16,7 @@ from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.joined_parts import ROUNDED
 from deepfood.gallery.photo import Hit, Photo, Skipped, sample_bound
 from deepfood.gallery.protocol import (
     ColumnFacts,
@@ -24,6 +25,7 @@ from deepfood.gallery.protocol import (
     FindOptions,
     FindResult,
 )
+from deepfood.gallery.queries import similarity
 from deepfood.gallery.record import Record
 from deepfood.gallery.reports import PartsReport
 from deepfood.gallery.values import Value
@@ -280,6 +282,18 @@ class MilvusGallery:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""
         return np.array(self._row(photo_id, ["vector"])["vector"], np.float32)
 
+    def is_found_by_part(self, photo_id: str, query: Vectors) -> bool:
+        """As in LocalGallery."""
+        now = self.refresh()
+        if now.parts is None or now.manifest.tuned:  # its scores are averages, not similarities
+            return False
+        whole = self.vector(photo_id)[np.newaxis]
+        rows = now.parts.query(f'{FOUND} and photo == "{photo_id}"', ["vector"])
+        if not rows:
+            return False
+        vectors = np.array([row["vector"] for row in rows], np.float32)
+        return bool(similarity(query, vectors).max() > similarity(query, whole)[0] + ROUNDED)
+
     def vectors(self, photo_ids: Sequence[str]) -> Vectors:
         """The vectors, float32 [photos, dimension], of photos. Raises PhotoNotFoundError."""
         now = self.refresh()
@@ -333,7 +347,9 @@ class MilvusGallery:
     def parts_report(self) -> PartsReport | None:
         """The parts that are searched, if they are."""
         now = self.refresh()
-        return now.parts and PartsReport(now.parts.count(FOUND), "f32", now.manifest.index.kind)
+        if now.parts is None:
+            return None
+        return PartsReport(now.parts.count(FOUND), "f32", now.manifest.index.kind)
 
     def left_out(self) -> list[Skipped]:
         """The files that the last build could not use, and why."""

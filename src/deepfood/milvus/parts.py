@@ -20,7 +20,10 @@ import numpy as np
 
 from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
+from deepfood.embed import Vector
+from deepfood.errors import PhotoNotFoundError
 from deepfood.gallery.part_vectors import PhotoParts
+from deepfood.gallery.photo import Photo
 from deepfood.milvus.changed_ids import NotedIds
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
@@ -66,8 +69,8 @@ class StoredParts:
     def drop(self) -> None:
         """Delete what there is of it."""
         if self._connection.ask("has_collection", collection_name=self.collection):
+            self._unseen.forget()  # first: without the collection nobody looks for notes
             self._connection.ask("drop_collection", collection_name=self.collection)
-        self._unseen.forget()
 
     def note(self, ids: Collection[str]) -> None:
         """Note photos that nobody has looked at, except those whose parts are there."""
@@ -98,6 +101,13 @@ class StoredParts:
         before = time.time_ns() - _LEFT_NS
         left = [one for one, number in noted.items() if number < before]
         self._unseen.drop(left, before)
+
+    def whole_of(self, photo: Photo) -> Vector:
+        """The vector of a photo as a whole. Raises PhotoNotFoundError where it is gone."""
+        row = self._photos.named([photo.id], ["vector"]).get(photo.id)
+        if row is None:
+            raise PhotoNotFoundError(f"photo {photo.id} was removed from the gallery meanwhile")
+        return np.array(row["vector"], np.float32)
 
     def put(self, found: Sequence[tuple[str, PhotoParts]]) -> None:
         """Keep the parts of photos, by SHA-256; what was known of them is replaced."""

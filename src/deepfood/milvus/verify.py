@@ -87,7 +87,7 @@ def _parts_faults(gallery: MilvusGallery) -> Iterator[str]:
         yield f"photo {one}: {fault}: deepfood verify --repair finds them again"
     if unseen := len(gallery.rows.photos(list(parts.unseen()), "")):
         were = counted(unseen, "photo was", "photos were")
-        yield f"{were} not looked at for their parts: build the gallery again"
+        yield f"{were} not looked at for parts: build the gallery again"
 
 
 def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, list[str]]:

@@ -12,7 +12,7 @@ import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 #: So many photos of a larger gallery are compared; on Milvus their vectors are in memory, 0.5 GB.
 MOST_COMPARED = 100_000
+_CLOSED = "the gallery was closed"
 
 T = TypeVar("T")
 #: Where an entry comes in its list: the least first, by two numbers, then by the photo's id, or
@@ -96,8 +97,8 @@ class Curator:
     """Makes the lists of one gallery; safe to use from many threads.
 
     Each list is a method that gives a page of it. `after` is the `next` of the page before. They
-    raise QueryError for another text, and NotYetError where the list is not there within `wait_s`
-    seconds; None waits for it.
+    raise QueryError for another text, NotYetError where the list is not there within `wait_s`
+    seconds (None waits for it), and ClosedError where the gallery is closed meanwhile.
     """
 
     def __init__(self, gallery: SearchedGallery, most: int = MOST_COMPARED) -> None:
@@ -217,7 +218,7 @@ class Curator:
     def _go_on(self) -> Progress:
         def progress(_: int) -> None:
             if self._closed.is_set():
-                raise ClosedError("the gallery was closed")
+                raise ClosedError(_CLOSED)
 
         return progress
 
@@ -263,6 +264,8 @@ class _Kept(Generic[T]):
             raise NotYetError(
                 "the photos are being compared, which takes a while: try again in a moment"
             ) from None
+        except CancelledError:  # it was not even begun
+            raise ClosedError(_CLOSED) from None
 
     def _make_of(self, version: str) -> tuple[str, T]:
         try:
