@@ -160,7 +160,7 @@ def test_what_is_worse_in_anything_is_refused() -> None:
     assert judged((LostLabel("pie", 12, 0.5, 0.25),)) == (
         "labels that lost: pie (mAP 0.250, before 0.500)"
     )
-    assert judged(**{DECISIVE: -0.1}) == f"{DECISIVE} is not certainly better"
+    assert judged((), **{DECISIVE: -0.1}) == f"{DECISIVE} is not certainly better"
 
 
 def test_what_cannot_be_judged_is_an_error_of_one_line(
