@@ -28,16 +28,25 @@ HERE = Path(__file__).parent
 #: The files that take longest, longest first: begun first, so that the workers end together.
 LONGEST = (
     "test_tutorial.py",
-    "milvus/test_milvus_lite.py",
-    "train/test_dual_encoder.py",
-    "train/test_killed.py",
-    "train/test_processes.py",
-    "gallery/test_renew_live.py",
-    "gallery/test_kills.py",
-    "gallery/test_faults.py",
     "serve/test_page.py",
     "test_readme.py",
     "train/test_export.py",
+    "evaluate/test_report.py",
+    "milvus/test_milvus_lite.py",
+    "cli/test_few_files.py",
+    "train/test_dual_encoder.py",
+    "cli/test_memory.py",
+    "train/test_loop.py",
+    "train/test_import.py",
+    "serve/test_views.py",
+    "data/test_ifct2017.py",
+    "serve/test_drain.py",
+    "serve/test_keep_page.py",
+    "serve/test_changes.py",
+    "train/test_processes.py",
+    "serve/test_examples_page.py",
+    "gallery/test_renew_live.py",
+    "train/test_killed.py",
 )
 
 #: Seconds that a test's own requests wait where it names none: a busy machine is no fault.

@@ -1373,3 +1373,15 @@ def test_a_tuned_gallery_is_searched_by_averages_until_that_is_undone(
     made.at.tune(None, model, before.generation)
     with closing(made.open()) as gallery:
         assert gallery.manifest == before
+    # What makes a new generation ends a tune, and says so once.
+    made.at.tune(verdict, model, before.generation, quiet=True)
+    assert not made.build().untuned, "nothing has changed"
+    next(photos.rglob("*.png")).unlink()
+    assert made.build().untuned
+    assert not made.build().untuned
+    with closing(made.open()) as gallery:
+        assert gallery.manifest.tuned is None
+        made.at.tune(verdict, model, gallery.manifest.generation, quiet=True)
+    other = tiny_embedder(tmp_path / "other", pool=16)
+    assert made.at.reembed(other, quiet=True).untuned
+    assert not made.at.reembed(other, quiet=True).untuned

@@ -74,14 +74,23 @@ def build_small_gallery(root: Path) -> SmallGallery:
 
 
 def build_dish_gallery(root: Path) -> Path:
-    """A gallery of three dishes with labels enough to be calibrated.
+    """A gallery of three dishes with labels enough to be calibrated, though not for plates.
 
     `root/new` holds other photos of them, and of a fourth dish that the gallery lacks.
     """
     photos = write_dishes(root / "photos", 30, labels=3)
     write_dishes(root / "new", 6, start=500)
-    run_deepfood("build", photos, "--out", root / "gallery")
+    with without_plates():
+        run_deepfood("build", photos, "--out", root / "gallery")
     return root / "gallery"
+
+
+@contextmanager
+def without_plates() -> Iterator[None]:
+    """Galleries are calibrated without the curves of plates, which take four seconds each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepfood.serve.fit_plates.LEAST_PHOTOS", sys.maxsize)
+        yield
 
 
 @contextmanager

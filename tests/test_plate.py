@@ -22,12 +22,12 @@ from deepfood.gallery.plate_calibration import PlateCalibration
 from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder
-from deepfood.plate.collage import Collage, collage
+from deepfood.plate.collage import SMALLEST, Collage, collage
 from deepfood.serve.fit_plates import SINGLE, TABLES, calibrate_plates
 from deepfood.serve.plates import search_plate
 from deepfood.serve.question import SearchQuestion
 from deepfood_client import AsyncClient, Client
-from live import fails, run_deepfood, serving
+from live import fails, run_deepfood
 from plates import (
     edit_manifest,
     plate,
@@ -37,6 +37,7 @@ from plates import (
     write_tiny_model,
 )
 from samples import LIMITS, encode, turned
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +92,15 @@ def overlap(one: Box, other: Box) -> float:
     down = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
     common = max(0.0, across) * max(0.0, down)
     return common / (one.width * one.height + other.width * other.height - common)
+
+
+def test_many_dishes_are_smaller_so_that_they_fit() -> None:
+    made = collage([drawn(label % 3) for label in range(9)], 0, (320, 240))
+    boxes = [one.box for one in made.dishes]
+    assert len(boxes) == 9
+    for place, box in enumerate(boxes):
+        assert all(overlap(box, other) < 0.12 for other in boxes[:place])
+        assert box.height > SMALLEST / 2
 
 
 def test_each_dish_of_a_table_has_its_own_answer(gallery: deepfood.Gallery) -> None:
@@ -207,8 +217,12 @@ def test_a_build_calibrates_plates_the_same_each_time(root: Path, tmp_path: Path
         assert opened.search(table).several is None
 
 
-def test_galleries_without_curves_of_plates_keep_the_reason(tmp_path: Path) -> None:
+def test_galleries_without_curves_of_plates_keep_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Too few photos, or a Model without a feature map; it is not tried again with each build."""
+    monkeypatch.setattr("deepfood.serve.fit_plates.TABLES", 6)  # how good the curves are is
+    monkeypatch.setattr("deepfood.serve.fit_plates.SINGLE", 4)  # not asked here
     tiny = write_tiny_model(tmp_path / "model")
     for model, each, why in (
         (None, 14, "56 photos with 4 labels to make tables of, and 60 with 2 are needed"),
@@ -347,11 +361,11 @@ def test_the_api_and_its_client_say_the_same(root: Path, gallery: deepfood.Galle
     photo = root / "table.jpg"
     here = gallery.search(photo, plate=True, k=2).parts
     assert here is not None
-    with serving(root / "gallery") as server, Client(server.url, timeout_s=120) as food:
+    with serving_here(root / "gallery") as url, Client(url, timeout_s=120) as food:
         there = food.search(photo, plate=True, k=2)
 
         async def ask() -> Any:
-            async with AsyncClient(server.url, timeout_s=120) as other:
+            async with AsyncClient(url, timeout_s=120) as other:
                 return await other.search(photo, plate=True, k=2)
 
         assert asyncio.run(ask()) == there

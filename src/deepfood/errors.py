@@ -19,6 +19,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 ├── QueryError                   a search that cannot be answered as asked
 │   ├── FilterError              a filter that cannot be parsed, or not applied to this gallery
 │   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+│   ├── PhotoExistsError         the gallery has the photo, and only a new one was to be added
 │   └── NoHeatMapError           this Model's network cannot show where photos are alike
 ├── TrainingError                training cannot start from what it was given, or cannot go on
 ├── DeployError                  the cloud refused a deployment, or it went wrong there
@@ -46,6 +47,7 @@ from deepfood_client.errors import (
     DeepfoodError,
     KeyRefusedError,
     PhotoError,
+    PhotoExistsError,
     PhotoNotFoundError,
     PhotoTooLargeError,
     PhotoUnsupportedError,
@@ -74,6 +76,7 @@ __all__ = [
     "NoHeatMapError",
     "PhotoBrokenError",
     "PhotoError",
+    "PhotoExistsError",
     "PhotoMissingError",
     "PhotoNotFoundError",
     "PhotoTooLargeError",

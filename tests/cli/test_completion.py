@@ -1,10 +1,7 @@
 """What the shell completes of a gallery, by the real protocol: ids, files, labels, attributes."""
 
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import pytest
 from deepfood.gallery.photo import Photo
 from deepfood.local import LocalGallery
 from deepfood.local.complete import MOST, candidates
-from live import SmallGallery, run_deepfood
+from live import SmallGallery, deepfood_here, run_deepfood
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +31,7 @@ def photos(gallery: Path) -> list[Photo]:
 
 
 def asked(shell: str, **words: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "deepfood"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "_DEEPFOOD_COMPLETE": f"complete_{shell}", **words},
-    )
+    done = deepfood_here(_DEEPFOOD_COMPLETE=f"complete_{shell}", **words)
     assert done.stderr == ""
     return [line for line in done.stdout.splitlines() if line]
 

@@ -20,6 +20,8 @@ from deepfood.model import open_model
 from live import run_here
 from plates import trained_copy, write_dishes, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 Evaluate = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
 
@@ -273,7 +275,6 @@ def seen(kitchen: Kitchen, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return third, trained_copy(root / "all", kitchen.coarse, every, name="all")
 
 
-@pytest.mark.slow
 def test_photos_that_a_model_was_trained_on_are_left_out_of_comparisons(
     kitchen: Kitchen,
     evaluate: Evaluate,

@@ -1,8 +1,6 @@
 """What a new user meets: help, completion, and Ctrl-C."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,20 +9,13 @@ from typer.core import TyperGroup
 
 from deepfood.cli import app
 from deepfood.cli.app import Commands, StoppedError
-from live import run_deepfood
+from live import deepfood_here, run_deepfood
 
 pytestmark = pytest.mark.slow
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deepfood", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "100", **environment},
-    )
+    return deepfood_here(*arguments, COLUMNS="100", **environment)
 
 
 def completed(line: str, **environment: str) -> list[str]:

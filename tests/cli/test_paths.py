@@ -1,5 +1,6 @@
 """A path that cannot be used is one line in deepfood's own words, whichever argument it is."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -30,18 +31,29 @@ def here(tiny_gallery: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused_without_rights(here: Path, *arguments: str) -> str:
-    """The one-line error of a command that has only the rights that the files' modes give."""
+#: Commands, and how each ended.
+_RUN = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv.pop(1))
+from live import deepfood_here
+ended = [deepfood_here(*command.split()) for command in sys.argv[1:]]
+print(json.dumps([(done.args, done.returncode, done.stdout, done.stderr) for done in ended]))
+"""
+
+
+def refused_without_rights(here: Path, commands: list[str]) -> list[str]:
+    """The one-line errors of commands that have only the rights that the files' modes give."""
     as_others = _AS_OTHERS if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*as_others, sys.executable, "-m", "deepfood", *arguments],
+    ran = subprocess.run(
+        [*as_others, sys.executable, "-c", _RUN, json.dumps(sys.path), *commands],
         cwd=here,
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
         timeout=300,
     )
-    return one_line(done).removeprefix("deepfood: ")
+    ended = [subprocess.CompletedProcess(*one) for one in json.loads(ran.stdout)]
+    return [one_line(done).removeprefix("deepfood: ") for done in ended]
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may do all")
@@ -51,7 +63,7 @@ def test_paths_without_permission(here: Path) -> None:
     (here / "shut").chmod(0o555)
     denied = "cannot be read: Permission denied\n"
     unwritable = "cannot be written: the folder shut is not yours to write to\n"
-    for command, said in {
+    refused = {
         "search gallery secret.jpg": f"secret.jpg {denied}",
         "search gallery plain.jpg --not-photo secret.jpg": f"secret.jpg {denied}",
         "explain gallery secret.jpg --out x.png": f"secret.jpg {denied}",
@@ -61,8 +73,8 @@ def test_paths_without_permission(here: Path) -> None:
         "embed closed --out made.npz": f"closed {denied}",
         "attributes gallery secret.jpg": f"secret.jpg {denied}",
         "data check closed": f"closed {denied}",
-    }.items():
-        assert refused_without_rights(here, *command.split()) == said
+    }
+    assert refused_without_rights(here, list(refused)) == list(refused.values())
     (here / "closed").chmod(0o755)
 
 

@@ -17,6 +17,8 @@ from deepfood.evaluate import feature_page
 from live import free_address, run_here
 from plates import jpeg, plate, write_dishes, write_photos, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., str]
 
 

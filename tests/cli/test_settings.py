@@ -3,27 +3,22 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from deepfood.config import Settings
+from live import deepfood_here
 
 pytestmark = pytest.mark.slow
 
 
 def run(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("DEEPFOOD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "deepfood", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=folder,
-        env={**own, **environment},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in [name for name in os.environ if name.startswith("DEEPFOOD_")]:
+            patch.delenv(name)
+        return deepfood_here(*arguments, **environment)
 
 
 def test_each_setting_is_shown_with_its_value_and_origin(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from deepfood.errors import (
     DeepfoodError,
     KeyRefusedError,
     PhotoError,
+    PhotoExistsError,
     PhotoNotFoundError,
     PhotoUnsupportedError,
     QueryError,
@@ -26,8 +27,9 @@ from deepfood.errors import (
 )
 from deepfood.serve.api.keys import new_key
 from deepfood_client import AsyncClient, Client, SearchResult, Suggestion
-from live import SmallGallery, serving
+from live import SmallGallery
 from samples import photo
+from served import serving_here
 
 KEY, HASH = new_key()
 
@@ -36,8 +38,8 @@ KEY, HASH = new_key()
 def url(small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     gallery = tmp_path_factory.mktemp("client") / "gallery"
     shutil.copytree(small_gallery.folder, gallery)
-    with serving(gallery, api_key_hashes=HASH) as server:
-        yield server.url
+    with serving_here(gallery, api_key_hashes=HASH) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,9 @@ def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     added = food.add(photo(seed=77), label="Soups", name="Leek soup", attributes={"price": 4.5})
     assert (added.label, added.name, added.attributes) == ("Soups", "Leek soup", {"price": 4.5})
     assert food.search(photo(seed=77), where="price < 5").hits[0].id == added.id
+    with pytest.raises(PhotoExistsError, match="the gallery has this photo already"):
+        food.add(photo(seed=77), label="Pies", only_new=True)
+    assert food.facts(added.id).label == "Soups"
     assert food.update(added.id, label=None).label is None
     assert food.facts(added.id).name == "Leek soup"
     assert food.suggest("lee", 5) == [
@@ -146,7 +151,10 @@ def test_the_async_client_does_the_same(
             listed = [page async for page in client.photo_pages(limit=20)]
             assert listed == list(food.photo_pages(limit=20))
             assert (await client.declare("grams", "number")).name == "grams"
-            new = await client.add(photo(seed=78), label="Soups")
+            new = await client.add(photo(seed=78), label="Soups", only_new=True)
+            with pytest.raises(PhotoExistsError):
+                await client.add(photo(seed=78), label="Pies", only_new=True)
+            assert (await client.add(photo(seed=78))).label == "Soups"
             changed = await client.update(new.id, name="Broth", attributes={"grams": 3})
             assert (changed.name, changed.attributes) == ("Broth", {"grams": 3})
             await client.remove(new.id)

@@ -99,6 +99,7 @@ def cases(draw: st.DrawFn) -> tuple[Vectors, Labels, Vectors, Labels, Labels | N
     return asked, query_labels, gallery, gallery_labels, own, draw(st.integers(1, 10))
 
 
+@pytest.mark.slow
 @given(cases(), st.sampled_from([1, 40, 2**24]))
 @settings(max_examples=200, deadline=None)
 def test_the_same_as_the_definitions(

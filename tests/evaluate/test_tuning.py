@@ -14,6 +14,7 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate import tuning
 from deepfood.evaluate.gate import BeforeAfter, Judgement, LostLabel
 from deepfood.evaluate.tuning import DECISIVE, TRIED, find_tuning
+from deepfood.gallery.tuned import TuneVerdict
 from deepfood.local import LocalGallery
 from deepfood.local.manifest import LocalManifest
 from deepfood.place import Place
@@ -188,3 +189,29 @@ def test_what_cannot_be_judged_is_an_error_of_one_line(
 
 def test_what_is_tried_differs() -> None:
     assert len(set(TRIED)) == len(TRIED)
+
+
+def test_a_gallery_without_probabilities_is_tuned_and_has_none_afterwards(tmp_path: Path) -> None:
+    out = tmp_path / "gallery"
+    build(write_clouds(tmp_path / "few", 3, noise=1), out, tiny_embedder(tmp_path / "model"))
+    engine, before = engine_at(out, load_settings()), manifests(out)
+    why = LocalManifest.read(out).uncalibrated
+    how = TuneVerdict(averaging=TRIED[0], queries=9, before={}, after={})
+    engine.tune(how, engine.own_model(), 1, quiet=True)
+    manifest = LocalManifest.read(out)
+    assert why
+    assert manifest.tuned
+    assert (manifest.calibration, manifest.uncalibrated) == (None, why)
+    engine.tune(None, engine.own_model(), 1, quiet=True)
+    assert manifests(out) == before
+
+
+def test_a_calibration_of_another_generation_is_not_kept(gallery: Path) -> None:
+    engine, before = engine_at(gallery, load_settings()), manifests(gallery)
+    calibration = LocalManifest.read(gallery).calibration
+    assert calibration
+    other = calibration.model_copy(update={"auroc": 0.123})
+    assert not engine.keep_calibration(other, 2)
+    assert manifests(gallery) == before
+    assert engine.keep_calibration(other, 1)
+    assert LocalManifest.read(gallery).calibration == other

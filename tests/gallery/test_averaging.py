@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deepfood.gallery.averaging import Averaging
+from deepfood.gallery.queries import best_of_all
 
 
 def unit(rng: np.random.Generator, count: int, dimension: int = 12) -> np.ndarray:
@@ -64,6 +65,25 @@ def test_a_copy_of_the_query_stays_the_first() -> None:
 def test_few_candidates(count: int) -> None:
     vectors = unit(np.random.default_rng(2), 2)[:count]
     scores = vectors @ unit(np.random.default_rng(3), 1)[0]
-    found = Averaging(neighbours=10, power=3).rescored(scores, vectors)
-    assert found.shape == (count,)
-    assert (found >= scores).all()
+    how = Averaging(neighbours=10, power=3)
+    for found in (how.rescored(scores, vectors), how.averaged(scores, vectors)):
+        assert found.shape == (count,)
+        assert (found >= scores).all()
+
+
+def test_an_answer_is_not_averaged_where_a_candidate_was_removed_in_between() -> None:
+    rng = np.random.default_rng(4)
+    vectors, query = unit(rng, 30), unit(rng, 1)[0]
+    how = Averaging(neighbours=3, power=1, candidates=10)
+
+    def search(vector: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = vectors @ vector
+        found = np.argsort(-scores)[:count]
+        return found, scores[found]
+
+    plain, scores = search(query, 15)
+    averaged = best_of_all(search, lambda hits: vectors[hits], query, 15, how)
+    assert (averaged[1][:10] > scores[:10]).any()
+    found = best_of_all(search, lambda hits: vectors[hits[1:]], query, 15, how)
+    for one, other in zip(found, (plain, scores), strict=True):
+        np.testing.assert_array_equal(one, other)

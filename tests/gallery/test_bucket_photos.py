@@ -24,10 +24,11 @@ from deepfood.local.embedding_cache import embed_dataset
 from deepfood.local.manifest import LocalManifest
 from deepfood.local.renew import reembed
 from deepfood.local.verify import gallery_problems
-from live import run_here, serving
+from live import run_here
 from photo_bucket import bucket, photo_access, s3, upload
 from plates import jpeg, sha256, tiny_embedder, write_photos, write_tiny_model
 from seaweed import OWNER, seaweed, use_identity
+from served import serving_here
 
 
 @pytest.fixture
@@ -261,7 +262,7 @@ def test_commands_and_the_service_over_a_bucket(
     assert run_here("verify", gallery) == 0
     assert run_here("verify", gallery, "--photos-root", f"{s3_bucket}/nowhere") == 1
     assert "Traceback" not in capsys.readouterr().err
-    with serving(gallery) as server, httpx.Client(base_url=server.url) as client:
+    with serving_here(gallery) as at, httpx.Client(base_url=at) as client:
         answer = client.post("/api/v1/search", files={"photo": jpeg(21)})
         assert answer.status_code == 200, answer.text
         found = answer.json()["hits"][0]

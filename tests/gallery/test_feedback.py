@@ -4,12 +4,14 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +30,7 @@ from deepfood.errors import (
 )
 from deepfood.gallery.feedback import FEEDBACK, Feedback, Vote
 from deepfood.info import repair_gallery
+from deepfood.local.mend_feedback import mend_feedback
 from deepfood.local.verify import gallery_problems
 from deepfood.place import Place
 from plates import build, write_photos
@@ -188,8 +191,11 @@ def test_votes_are_exported_as_csv_and_json(feedback: Feedback, tmp_path: Path) 
         feedback.export(tmp_path / "votes.txt")
     with pytest.raises(SettingError, match="nowhere"):
         feedback.export(tmp_path / "nowhere/votes.csv")
+    with pytest.raises(SettingError, match="cannot be written: File name too long"):
+        feedback.export(tmp_path / ("x" * 250 + ".csv"))
 
 
+@pytest.mark.slow
 def test_a_vote_that_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """By its own process, between two votes of the same file."""
     code = """
@@ -217,6 +223,7 @@ def test_a_vote_that_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         assert list(feedback.faults()) == []
 
 
+@pytest.mark.slow
 def test_processes_that_vote_at_once_lose_nothing(tmp_path: Path) -> None:
     """They also create the file at once."""
     code = """
@@ -268,8 +275,8 @@ def test_a_file_that_is_no_feedback_is_refused_with_the_way_out(
 
 def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
     for what, told in [
-        ("UPDATE votes SET right = 0", "1 votes are altered"),
-        ("UPDATE questions SET vector = zeroblob(32)", "1 questions are altered"),
+        ("UPDATE votes SET right = 0", "1 vote is altered"),
+        ("UPDATE questions SET vector = zeroblob(32)", "1 question is altered"),
     ]:
         with Feedback.open(tmp_path, create=True) as feedback:
             feedback.add([vote("eve", "pizza", "h1")])
@@ -280,6 +287,80 @@ def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
             with pytest.raises(ArtifactCorruptError, match="altered"):
                 feedback.read()
         (tmp_path / FEEDBACK).unlink()
+    for what, told in [
+        ("DELETE FROM questions", "1 vote without a question"),
+        ("UPDATE totals SET votes = 2", "it has 1 vote, and should have 2"),
+    ]:
+        with Feedback.open(tmp_path, create=True) as feedback:
+            feedback.add([vote("eve", "pizza", "h1")])
+            with sqlite3.connect(feedback.path) as db:
+                db.execute(what)
+            db.close()
+            assert list(feedback.faults()) == [f"{FEEDBACK}: {told}"]
+        (tmp_path / FEEDBACK).unlink()
+
+
+def test_a_kept_photo_that_is_altered_is_never_returned(feedback: Feedback) -> None:
+    asked = [sha256(name).hexdigest() for name in (b"p1", b"p2")]
+    feedback.add(replace(vote("eve", "", "h"), question=one) for one in asked)
+    for photo in (b"p1", b"p2"):
+        feedback.keep_photo(photo, 100)
+    photos = feedback.photos()
+    assert next(photos) == (asked[0], b"p1")
+    with closing(sqlite3.connect(feedback.path)) as db, db:
+        db.execute("UPDATE photos SET bytes = CAST('p3' AS BLOB) WHERE sha256 = ?", asked[1:])
+    assert list(feedback.faults()) == [f"{FEEDBACK}: 1 photo is altered"]
+    with pytest.raises(ArtifactCorruptError, match="a photo is altered"):
+        next(photos)
+    photos = feedback.photos()
+    next(photos)
+    feedback.add([replace(vote("eve", "", "h", None), question=asked[1])])
+    assert list(photos) == [], "a photo that was deleted meanwhile"
+
+
+def test_votes_that_are_missing_or_have_no_question_are_faults(feedback: Feedback) -> None:
+    """As a page of a table that an older one took the place of."""
+    feedback.add(vote("eve", f"q{number}", "h") for number in range(5))
+    with closing(sqlite3.connect(feedback.path)) as db, db:
+        for trigger in ("vote_gone", "question_gone"):
+            db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("DELETE FROM votes WHERE number = 1")
+        db.execute("DELETE FROM questions WHERE number IN (2, 3)")
+        # An index that was cut off from its table.
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX votes_at ON votes (hit)' "
+            "WHERE name = 'votes_at'"
+        )
+    with closing(Feedback.open(feedback.path.parent)) as again:
+        wrong, *others = again.faults()
+        while "votes_at" in wrong:
+            assert wrong.startswith(f"{FEEDBACK}: ")
+            wrong, *others = others
+    assert [wrong, *others] == [
+        f"{FEEDBACK}: 2 votes without a question",
+        f"{FEEDBACK}: it has 4 votes, and should have 5",
+    ]
+
+
+def test_votes_that_are_only_in_the_log_are_kept_with_a_damaged_file(tmp_path: Path) -> None:
+    """As after a power failure: the log is of more votes than the file, and one is altered."""
+    (tmp_path / "running").mkdir()
+    (tmp_path / "gallery").mkdir()
+    with Feedback.open(tmp_path / "running", create=True) as feedback:
+        feedback.add(vote("eve", f"q{number}", "h") for number in range(5))
+        with closing(sqlite3.connect(feedback.path)) as db, db:
+            db.execute("UPDATE votes SET right = 0 WHERE number = 3")
+        for name in (FEEDBACK, f"{FEEDBACK}-wal"):
+            shutil.copy(tmp_path / "running" / name, tmp_path / "gallery")
+    said = mend_feedback(tmp_path / "gallery")
+    assert said == (
+        f"{FEEDBACK} is kept in lost+found/{FEEDBACK}, "
+        "and the 4 votes that could be read in a new file"
+    )
+    with Feedback.open(tmp_path / "gallery") as feedback:
+        assert feedback.read().questions == [hashed(f"q{number}") for number in (0, 1, 3, 4)]
+        assert list(feedback.faults()) == []
 
 
 def test_no_feedback_and_that_of_a_newer_deepfood(tmp_path: Path) -> None:
@@ -346,3 +427,12 @@ def test_verify_knows_feedback_and_repair_keeps_what_can_be_read(
     assert left == []
     with Feedback.open(gallery) as feedback:
         assert feedback.counts().votes == 0
+        feedback.add([vote("eve", "pizza", "h1"), vote("eve", "pizza", "h2")])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE votes SET right = 0 WHERE hit = 'h2'")
+    assert list(gallery_problems(gallery, quiet=True)) == [f"{FEEDBACK}: 1 vote is altered"]
+    done, left = repair_gallery(Place.parse(gallery), Settings(), quiet=True)
+    assert left == []
+    assert any("and the 1 vote that could be read in a new file" in line for line in done)
+    with Feedback.open(gallery) as feedback:
+        assert said(feedback) == [(hashed("eve"), hashed("pizza"), "h1", True)]

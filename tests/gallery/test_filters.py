@@ -136,6 +136,7 @@ photos = st.none() | st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(filters, st.lists(photos, max_size=12))
 def test_a_filter_selects_what_an_obvious_evaluation_selects(
@@ -157,6 +158,7 @@ def test_a_filter_selects_what_an_obvious_evaluation_selects(
             assert any(note.code == "unknown_left_out" for note in selection.notes) == (unknown > 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(filters)
 def test_what_is_printed_parses_to_the_same(one: Filter) -> None:

@@ -320,3 +320,63 @@ def test_a_writer_that_waits_in_vain_for_the_catalogue_is_told(
     told = unusable(catalogue, error.value)
     assert isinstance(told, ArtifactBusyError)
     assert str(told).startswith(f"another process is writing {catalogue} (database is locked)")
+
+
+@pytest.mark.parametrize(
+    ("change", "step"),
+    [
+        ("photos", "catalogue_faults"),
+        ("photos", "_word_faults"),
+        ("photos", "_photo_faults"),
+        ("index", "model_problems"),
+        ("build", "_checkpoint_faults"),
+    ],
+)
+def test_verify_finds_no_fault_in_what_others_write_meanwhile(
+    change: str,
+    step: str,
+    gallery: Path,
+    tmp_path: Path,
+    embedder: Embedder,
+    build_again: Callable[[], object],
+    before: Callable[[str, Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 0)
+    said: list[str] = []
+
+    def change_photos() -> None:
+        with LocalWriter.open(gallery) as writer:
+            writer.declare({"halal": Definition("boolean")})
+            writer.update("plate-00001.jpg", label="soup", attributes={"halal": True})
+            writer.remove([photo_id(2), photo_id(4)])
+        add_photos(gallery, [write_photos(tmp_path / "more", 1, start=7)], embedder, quiet=True)
+
+    changes: dict[str, Callable[[], object]] = {
+        "photos": change_photos,
+        "index": lambda: reindex(gallery),
+        "build": build_again,
+    }
+    before(f"deepfood.local.verify.{step}", changes[change])
+    said += gallery_problems(gallery, quiet=True)
+    assert said == list(gallery_problems(gallery, quiet=True)) == []
+
+
+@pytest.mark.parametrize(
+    "step", ["growing_store._write_state", "reindex.only_writer", "assemble.calibrate_store"]
+)
+def test_verify_finds_no_fault_in_what_is_half_written(
+    step: str,
+    gallery: Path,
+    build_again: Callable[[], object],
+    before: Callable[[str, Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 0)
+    said: list[list[str]] = []
+    before(f"deepfood.local.{step}", lambda: said.append([*gallery_problems(gallery, quiet=True)]))
+    with LocalWriter.open(gallery) as writer:
+        writer.update("plate-00001.jpg", label="soup")
+    reindex(gallery)
+    build_again()
+    assert said == [[]]

@@ -9,6 +9,8 @@ from gallery_contract import GalleryUnderTest
 from local_engine import local_engine
 from words_contract import *  # noqa: F403
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryUnderTest]:

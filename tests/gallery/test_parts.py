@@ -4,7 +4,9 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 import deepfood
 from deepfood.config import load_settings
@@ -24,25 +27,30 @@ from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapEr
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.part_vectors import PartEmbedder
+from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions
 from deepfood.gallery.queries import similarity
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
+from deepfood.local.complete_parts import complete_parts
 from deepfood.local.describe import describe
+from deepfood.local.lock import only_writer
+from deepfood.local.make_parts import make_parts
 from deepfood.local.manifest import PartsStorage
 from deepfood.local.parts import StoredParts
 from deepfood.local.renew import remap
 from deepfood.locks import held
 from deepfood.model import open_model
+from deepfood.photo import Pixels
 from deepfood.photo_box import Box
-from deepfood.plate import MOST_PARTS, inner
+from deepfood.plate import MOST_PARTS, PlateFinder, inner
+from deepfood.plate.boxes import Part
 from deepfood.plate.collage import collage
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from live import run_here
-from plates import LIMITS, jpeg, plate, tiny_embedder, write_conv_model, write_photos
+from plates import LIMITS, edit_manifest, jpeg, plate, tiny_embedder, write_conv_model, write_photos
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +166,11 @@ def test_a_photo_is_as_similar_as_the_best_of_its_parts(
                     assert {hit.photo.id: hit.box for hit in hits} == {
                         photo: box for photo, (_, box) in left.items()
                     }
+                    for hit in hits if query.ndim == 1 else ():
+                        own = float(gallery.vector(hit.photo.id) @ query)
+                        clearly = hit.score - own > 0.01
+                        by_part = gallery.is_found_by_part(hit.photo.id, query)
+                        assert by_part if clearly else hit.box or not by_part
                     boxes += sum(hit.box is not None for hit in hits)
                 whole = gallery.find(query, len(wanted), whole=True)
                 assert not any(hit.box for hit in whole.hits)
@@ -190,6 +203,36 @@ def test_a_dish_is_found_on_the_photo_of_a_table(photos: Path, embedder: Embedde
                     assert len({hit.photo.id for hit in hits}) == len(hits)
 
 
+def test_parts_are_compared_with_the_vector_that_their_photo_has(
+    photos: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only parts are embedded of a photo whose vector is there."""
+    build(photos, embedder, parts=None)
+    proposed, embedded = list[object](), list[object]()
+    find, infer = PlateFinder.parts, Embedder.infer
+
+    def note_found(finder: PlateFinder, picture: Image.Image) -> list[Part]:
+        found = find(finder, picture)
+        likely = [one for one in found if one.score >= 0.5]
+        proposed.extend(likely if len(likely) > 1 else [])
+        return found
+
+    def note_embedded(embedder: Embedder, pixels: Pixels) -> Vector:
+        embedded.append(pixels)
+        return infer(embedder, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlateFinder, "parts", note_found)
+        patch.setattr(Embedder, "infer", note_embedded)
+        folder = build(photos, embedder)
+    assert 0 < len(embedded) == len(proposed)
+    with LocalGallery.open(folder) as gallery:
+        entries = stored(gallery).of(gallery.store.photos())
+    for seed in range(TABLES):
+        entry = entries[hashlib.sha256(table(seed)).hexdigest()]
+        assert entry.boxes == parts_of(embedder, seed).boxes
+
+
 def test_builds_remember_the_wish_and_reuse_parts(photos: Path, embedder: Embedder) -> None:
     folder = build(photos, embedder, parts=None)
     assert describe(folder)["parts"] is None
@@ -213,6 +256,19 @@ def test_builds_remember_the_wish_and_reuse_parts(photos: Path, embedder: Embedd
     assert describe(folder)["parts"] is None
 
 
+def test_where_no_photo_was_looked_at_there_are_no_parts(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    """And of no photos, a Model that finds none is not asked."""
+    with LocalGallery.open(build(photos, embedder, parts=None)) as gallery:
+        parts = StoredParts(gallery.store, "f16")
+        assert parts.vectors().take(np.empty(0, np.int64)).shape == (0, embedder.dimension)
+        assert len(parts.lacking()) == gallery.count
+        nothing = PartEmbedder(tiny_embedder(tmp_path / "tiny"))
+        whole = parts.whole_of
+        assert make_parts([], gallery.read, whole, nothing, lambda found: None, quiet=True) == 0
+
+
 def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(NoHeatMapError, match="tiny"):
         build(photos, tiny_embedder(tmp_path / "tiny"))
@@ -227,6 +283,11 @@ def engine(photos: Path, model: Path, **settings: object) -> Engine:
     return made
 
 
+def parts_of(embedder: Embedder, seed: int) -> PhotoParts:
+    """The dishes of the table of `seed`."""
+    return PartEmbedder(embedder).embed(table(seed), embedder.embed(table(seed)))
+
+
 def is_complete(place: Engine) -> bool:
     """Whether every photo has been looked at, and all that is known of it is sound."""
     with closing(place.open_to_read()) as gallery:
@@ -238,7 +299,7 @@ def is_complete(place: Engine) -> bool:
 
 def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
     """The box of the table of `seed`, by one of the dishes that its photo shows."""
-    parts = PartEmbedder(embedder).embed(table(seed))
+    parts = parts_of(embedder, seed)
     with closing(place.open_to_read()) as gallery:
         hit = gallery.find(parts.vectors[0], 1).hits[0]
         assert gallery.read(hit.photo) == table(seed)
@@ -248,8 +309,8 @@ def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
 
 def new_tables(embedder: Embedder, count: int) -> list[int]:
     """Seeds of tables that the gallery does not have, and that have parts."""
-    parts, seeds = PartEmbedder(embedder), itertools.count(50)
-    return list(itertools.islice((one for one in seeds if parts.embed(table(one)).boxes), count))
+    seeds = (one for one in itertools.count(50) if parts_of(embedder, one).boxes)
+    return list(itertools.islice(seeds, count))
 
 
 def test_added_photos_get_parts_and_removed_ones_lose_them(
@@ -263,10 +324,10 @@ def test_added_photos_get_parts_and_removed_ones_lose_them(
     assert is_complete(place)
     assert finds(place, embedder, seed)
     with closing(place.open_to_read()) as gallery:
-        photo = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 1).hits[0].photo
+        photo = gallery.find(parts_of(embedder, seed).vectors[0], 1).hits[0].photo
         with place.writer() as writer:
             writer.remove([photo.id])
-            left = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 50).hits
+            left = gallery.find(parts_of(embedder, seed).vectors[0], 50).hits
             assert photo.id not in {hit.photo.id for hit in left}
             assert len(left) == gallery.count
     place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
@@ -280,7 +341,7 @@ def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedd
     with closing(place.open_to_read()) as gallery:
         for seed in new_tables(embedder, 2):
             data = table(seed)
-            query = parts.embed(data).vectors[0]
+            query = parts_of(embedder, seed).vectors[0]
             with place.writer(embedder.model) as writer:
                 writer.add([embed_photo(data, PhotoFile("new.jpg"), embedder)])
             busy = ArtifactBusyError("busy")
@@ -294,6 +355,28 @@ def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedd
             assert best.photo.sha256 == sha256
             assert best.box
     assert is_complete(place)
+
+
+def test_parts_of_a_generation_that_was_replaced_are_left_to_the_new_one(
+    photos: Path, embedder: Embedder
+) -> None:
+    """A build comes in between, and looks at the new photo itself."""
+    place = engine(photos, embedder.model.folder)
+    (seed,) = new_tables(embedder, 1)
+    with place.writer(embedder.model) as writer:
+        writer.add([embed_photo(table(seed), PhotoFile("new.jpg"), embedder)])
+
+    def build_first() -> PartEmbedder:
+        place.build(list_photos(photos), quiet=True)
+        return PartEmbedder(embedder)
+
+    with closing(place.open_to_read()) as gallery:
+        assert isinstance(gallery, LocalGallery)
+        assert complete_parts(gallery, build_first, quiet=True)
+        about = place.describe()["parts"]
+        assert stored(gallery).rows() == about["count"], "nothing is kept twice"
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
 
 
 def test_parts_go_along_with_another_model_and_back(
@@ -323,6 +406,24 @@ def test_parts_go_along_with_another_model_and_back(
     assert is_complete(place)
     assert finds(place, embedder, 3) == before
     assert place.describe()["parts"]["bytes"] < rows
+
+
+def test_a_reembed_goes_on_where_parts_have_another_storage_meanwhile(
+    photos: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had made all parts, and somebody else was writing when it was to commit."""
+    place, folder = engine(photos, embedder.model.folder), photos.with_name("gallery")
+    other = Embedder(open_model(write_conv_model(tmp_path / "other", loud=2)), LIMITS)
+    monkeypatch.setattr("deepfood.local.renew.WAIT_S", 0.0)
+    with only_writer(folder), pytest.raises(ArtifactBusyError):
+        place.reembed(other, quiet=True)
+    assert (folder / "renewing" / "parts.i8").is_file()
+    build(photos, embedder, storage="f16")
+    place.reembed(other, quiet=True)
+    place = engine_at(folder, load_settings())
+    assert place.describe()["parts"]["storage"] == "f16"
+    assert is_complete(place)
+    assert finds(place, other, 3)
 
 
 def test_parts_are_mapped_with_the_photos_where_a_model_follows_from_the_one_before(
@@ -378,6 +479,9 @@ def test_the_index_of_parts_grows_with_them(
         assert about.index.kind == kind
         assert finds(place, embedder, seeds[-1])
     assert is_complete(place)
+    place.compact(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seeds[-1])
 
 
 DAMAGES: dict[str, Callable[[Path, sqlite3.Connection], object]] = {
@@ -405,6 +509,104 @@ def test_damaged_parts_are_found_and_made_again(
     assert not left
     assert is_complete(place)
     assert finds(place, embedder, 3) == before
+
+
+def test_a_manifest_that_is_wrong_about_the_index_of_parts_is_mended(
+    photos: Path, embedder: Embedder
+) -> None:
+    place, folder = engine(photos, embedder.model.folder, index="hnsw"), photos.with_name("gallery")
+    before = finds(place, embedder, 3)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    others = {name: one for name, one in manifest["files"].items() if "index-parts" not in name}
+    for said, changes in {
+        "the index of parts covers more than there are": {
+            "parts": {**manifest["parts"], "covered": 999}
+        },
+        "the manifest names no file of the index of parts": {"files": others},
+    }.items():
+        edit_manifest(folder, **changes)
+        assert said in list(place.problems(quiet=True))
+        done, left = place.repair(quiet=True)
+        assert "the index is built again" in done
+        assert not left
+        assert json.loads((folder / "manifest.json").read_bytes()) == manifest
+    assert finds(place, embedder, 3) == before
+    edit_manifest(folder, parts={**manifest["parts"], "covered": 999})
+    with pytest.raises(ArtifactCorruptError, match=r"covers 999 vectors.*--repair"):
+        place.open_to_read()
+
+
+def test_damaged_parts_are_never_answered_with(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place, inside = engine(photos, embedder.model.folder), photos.with_name("gallery")
+    inside /= "generation-000001"
+    query = parts_of(embedder, 3).vectors[0]
+    with closing(place.open_to_read()) as gallery:
+        with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
+            DAMAGES["a box"](inside / "parts.i8", db)
+        with pytest.raises(ArtifactCorruptError, match=r"entry of the parts .* altered.*--repair"):
+            gallery.find(query, 1)
+    place.repair(quiet=True)
+    size = (inside / "parts.i8").stat().st_size
+    (tmp_path / "new.jpg").write_bytes(table(*new_tables(embedder, 1)))
+    place.add([tmp_path / "new.jpg"], ForAll(), quiet=True)
+    os.truncate(inside / "parts.i8", size)  # as a power failure of a disk that lied
+    with pytest.raises(ArtifactCorruptError, match=r"vectors of parts, and \d+ are wanted"):
+        place.open_to_read()
+    assert not place.repair(quiet=True)[1]
+    assert is_complete(place)
+
+
+def test_damaged_parts_of_the_generation_before_prevent_a_rollback(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    other = Embedder(open_model(write_conv_model(tmp_path / "other", loud=2)), LIMITS)
+    place.reembed(other, quiet=True)
+    path = photos.with_name("gallery") / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    (problem,) = place.problems(quiet=True)
+    assert problem.startswith("the generation before: the parts of 1 photo are altered: ")
+    assert "rollback --forget" in problem
+    with pytest.raises(ArtifactCorruptError, match="the parts of a photo are altered"):
+        place.rollback(quiet=True)
+    assert finds(place, other, 3)
+
+
+def test_parts_are_found_again_but_for_photos_that_are_gone(
+    photos: Path, embedder: Embedder
+) -> None:
+    place, gone = engine(photos, embedder.model.folder), photos / "tables" / "5.jpg"
+    count, before = len(list(photos.rglob("*.jpg"))), finds(place, embedder, 3)
+    inside = photos.with_name("gallery") / "generation-000001"
+    with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
+        db.execute("DROP TABLE parts")
+    contents = gone.read_bytes()
+    gone.unlink()
+    done, left = place.repair(quiet=True)
+    assert [line for line in done if "parts" in line] == [
+        f"the parts of {count - 1} photos are found again"
+    ]
+    assert "1 photo was not looked at for parts" in left
+    assert finds(place, embedder, 3) == before
+    gone.write_bytes(contents)
+    done, left = place.repair(quiet=True)
+    assert "the parts of 1 photo are found again" in done
+    assert not left
+    assert is_complete(place)
+
+
+def test_without_the_model_no_parts_are_made_again(photos: Path, embedder: Embedder) -> None:
+    engine(photos, embedder.model.folder)
+    folder = photos.with_name("gallery")
+    path = folder / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    shutil.rmtree(folder / "models")
+    place = engine_at(folder, load_settings())
+    before = list(place.problems(quiet=True))
+    assert any("the parts of the photo" in line for line in before)
+    assert place.repair(quiet=True) == ([], before)
 
 
 def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:

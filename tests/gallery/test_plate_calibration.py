@@ -37,6 +37,15 @@ def test_without_a_part_on_any_table_there_are_no_curves() -> None:
     assert fit_plates([nothing, one]) is None
 
 
+def test_one_part_tells_nothing_of_several_nor_of_the_error() -> None:
+    only = PlateEvidence(True, 0.1, np.array([(0.9, 0.8)]), [True])
+    fitted = fit_plates([only, PlateEvidence(False, 0.1, np.empty((0, 2)), [])])
+    assert fitted is not None
+    assert (fitted.tables, fitted.photos, fitted.parts, fitted.ece) == (1, 1, 1, 0.0)
+    for gap in (-1.0, 1.0):
+        assert fitted.several(several_scores(gap, np.array([0.9, 0.8]))) == 0.5
+
+
 def test_the_error_is_that_of_tables_that_were_not_fitted_on() -> None:
     """Curves that hold have a small error, with few tables too: halves of 30 gave 0.19."""
     rng = np.random.default_rng(1)

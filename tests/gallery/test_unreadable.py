@@ -14,16 +14,22 @@ from pathlib import Path
 import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
+from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, DeepfoodError, SettingError
+from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.reports import Consent
-from deepfood.local import build_gallery
+from deepfood.index import IndexSpec
+from deepfood.local import LocalGallery, LocalWriter, build_gallery
+from deepfood.local.complete_parts import complete_parts
 from deepfood.local.npz import check_vectors_file
 from deepfood.local.reindex import reindex
 from deepfood.local.renew import reembed
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
-from plates import jpeg, sha256
+from deepfood.model import open_model
+from plates import LIMITS, jpeg, sha256, write_conv_model, write_photos
 
 NOBODY = 65534
 
@@ -163,6 +169,20 @@ def test_a_gallery_that_may_not_be_written_stays_as_it_is(whole: Whole, gallery:
     finally:
         gallery.chmod(0o755)
     assert state_of(gallery) == whole.state
+
+
+def test_parts_of_a_gallery_that_may_not_be_written_are_not_looked_for(whole: Whole) -> None:
+    photos, folder = write_photos(whole.root / "of-parts", 2), whole.root / "with-parts"
+    embedder = Embedder(open_model(write_conv_model(whole.root / "conv")), LIMITS)
+    build_gallery(list_photos(photos), folder, embedder, IndexSpec(), parts=True, quiet=True)
+    with LocalWriter.open(folder) as writer:
+        writer.add([embed_photo(jpeg(9), PhotoFile("new.jpg"), embedder)])
+    folder.chmod(0o555)
+    with LocalGallery.open(folder) as gallery:
+        said = f"{folder} cannot be written: Permission denied"
+        with as_another_user(folder), pytest.raises(ArtifactError, match=said):
+            complete_parts(gallery, lambda: pytest.fail("looked for"), quiet=True)
+    folder.chmod(0o755)
 
 
 def test_a_journal_that_may_only_be_read_keeps_the_gallery_as_it_is(

@@ -12,7 +12,7 @@ import pytest
 from deepfood.config import Settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactCorruptError, ArtifactFormatError
+from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, ArtifactMissingError
 from deepfood.gallery.choose import BYTES_GONE
 from deepfood.gallery.photo import PHOTO_FIELDS, crc_of
 from deepfood.gallery.reports import Consent
@@ -21,6 +21,7 @@ from deepfood.info import repair_gallery
 from deepfood.local import LocalGallery, LocalWriter, build_gallery, gallery_model
 from deepfood.local.add import add_photos
 from deepfood.local.describe import describe
+from deepfood.local.engine import LocalEngine
 from deepfood.local.verify import gallery_problems
 from deepfood.place import Place
 from plates import build, edit_manifest, jpeg, sha256, write_photos, write_tiny_model
@@ -352,6 +353,12 @@ def test_a_gallery_without_its_model_wants_one_named(gallery: Path, tmp_path: Pa
 def test_a_model_is_no_gallery_to_repair(tmp_path: Path, embedder: Embedder) -> None:
     with pytest.raises(ArtifactFormatError, match="is a model, and only galleries are mended"):
         mend(embedder.model.folder)
+
+
+def test_an_empty_folder_is_no_gallery_to_repair(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMissingError, match=str(tmp_path)):
+        LocalEngine(tmp_path, Settings()).repair(quiet=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_kept_aside_keeps_what_was_kept_before(gallery: Path) -> None:

@@ -132,7 +132,7 @@ def test_two_names_are_enough() -> None:
     ("names", "template", "why"),
     [
         ([], "{}", "0 names: give 2 to 2,000"),
-        (["soup"], "{}", "1 names: give 2 to 2,000"),
+        (["soup"], "{}", "1 name: give 2 to 2,000"),
         ([str(number) for number in range(MAX_NAMES + 1)], "{}", "2,001 names"),
         (["soup", "Soup "], "{}", "the name 'Soup' is given twice"),
         (["soup", "  "], "{}", "name 2 is empty"),

@@ -30,6 +30,10 @@ KINDS = sorted(INDEXES)
 STORAGES: tuple[Storage, ...] = ("f32", "f16", "i8")
 #: For tests that build a large index of each.
 ONE_QUICK = ["f32", *(pytest.param(storage, marks=pytest.mark.slow) for storage in ("f16", "i8"))]
+#: Where each test builds a large one of its own: a graph takes a second.
+EACH_ITS_OWN = [
+    pytest.param(kind, marks=[pytest.mark.slow] if kind == "hnsw" else []) for kind in KINDS
+]
 
 
 def stored(vectors: Vectors, folder: Path, storage: Storage = "f32") -> VectorFile:
@@ -180,7 +184,7 @@ def test_a_filter_that_has_nothing_near_the_query_is_answered_in_full(
 
 
 @pytest.mark.parametrize("storage", ONE_QUICK)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_ITS_OWN)
 def test_an_index_that_has_grown_finds_old_and_new(
     kind: str, storage: Storage, tmp_path: Path
 ) -> None:
@@ -207,7 +211,10 @@ def test_a_vector_finds_itself_first(kind: str, tmp_path: Path) -> None:
 
 
 #: Measured on this data: exact 1.0, hnsw 1.0, annoy with its 5 trees 0.79.
-@pytest.mark.parametrize(("kind", "least"), [("exact", 1.0), ("hnsw", 0.99), ("annoy", 0.7)])
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("exact", 1.0), pytest.param("hnsw", 0.99, marks=pytest.mark.slow), ("annoy", 0.7)],
+)
 def test_recall_at_9(kind: str, least: float, tmp_path: Path) -> None:
     vectors = food_like(4100)
     index = build_and_open(kind, vectors[100:], tmp_path)
@@ -249,7 +256,7 @@ def test_annoy_finds_more_with_more_trees_and_with_a_larger_search_k(tmp_path: P
 
 
 @pytest.mark.parametrize("storage", ONE_QUICK)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_ITS_OWN)
 @pytest.mark.parametrize("others", [0, 4_000])  # all rows are scored, and the index is asked
 def test_equal_vectors_come_in_row_order(
     kind: str, storage: Storage, others: int, tmp_path: Path
@@ -263,7 +270,7 @@ def test_equal_vectors_come_in_row_order(
 
 
 @pytest.mark.parametrize("storage", ONE_QUICK)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_ITS_OWN)
 def test_every_kind_gives_a_photo_the_same_score_to_the_last_bit(
     kind: str, storage: Storage, tmp_path: Path
 ) -> None:

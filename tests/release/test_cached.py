@@ -3,7 +3,8 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,19 @@ def test_a_release_that_nobody_has_opened_for_an_hour_leaves_the_cache(shelf: Pa
     shutil.rmtree(cached(f"{shelf}@two", settings()))
     assert cached(f"{shelf}@two", settings()).is_dir()
     assert not one.exists()
+
+
+def test_a_release_that_another_process_has_pulled_meanwhile_is_taken(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = (CachedReleases(str(shelf), settings(), quiet=True) for _ in range(2))
+    alone, pulled = own._only_one, list[int]()
+
+    @contextmanager
+    def second() -> Iterator[None]:
+        pulled.append(other.resolve().stat().st_ino)
+        with alone():
+            yield
+
+    monkeypatch.setattr(own, "_only_one", second)
+    assert [own.resolve().stat().st_ino] == pulled

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +22,14 @@ from deepfood.local.checkpoints import fold_of, write_checkpoint
 from deepfood.local.journal import Journal
 from deepfood.local.renew import compact
 from deepfood.local.store import Store
+from deepfood.release import frozen as frozen_of
 from deepfood.release.checked import check_journal
-from deepfood.release.frozen import frozen
+from deepfood.release.frozen import Frozen, frozen
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from deepfood.release.shelf import Shelf
 from live import run_here
-from plates import write_photos
+from plates import edit_manifest, write_photos
 
 
 @pytest.fixture(params=["f32", pytest.param("i8", marks=pytest.mark.slow)])
@@ -179,3 +180,21 @@ def test_a_generation_that_goes_while_it_is_opened_is_opened_again(
     with frozen(gallery) as found:
         assert {photo.id for photo in found.photos} == before
     assert seen[1] != seen[0], "the generation that was there by then"
+
+
+def test_what_is_committed_while_a_gallery_is_read_is_read(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, read = frozen_of._gallery, list[Frozen]()
+
+    def committed_meanwhile(opened: LocalGallery, stack: ExitStack) -> Frozen:
+        read.append(reading(opened, stack))
+        if len(read) == 1:
+            edit_manifest(gallery, uncalibrated="by hand")
+        return read[-1]
+
+    monkeypatch.setattr(frozen_of, "_gallery", committed_meanwhile)
+    with frozen(gallery) as found:
+        assert found is read[1]
+        (about,) = [part for part in found.parts if part.name == "manifest.json"]
+        assert b"by hand" in about.file.read(about.bytes)

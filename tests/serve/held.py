@@ -1,20 +1,15 @@
 """A real server in this process, whose searches can be held back, to see what waits behind them."""
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from deepfood.config import Settings, load_settings
 from deepfood.serve.api.url_fetcher import Fetcher
-from deepfood.serve.app import create_app
-from deepfood.serve.edge.http1 import Config
 from deepfood.serve.question import SearchQuestion, SearchResult
-from deepfood.serve.run import bind
 from deepfood.serve.service import SearchService, open_service
+from served import listening
 
 
 class HeldService(SearchService):
@@ -40,18 +35,11 @@ def held_server(
     """A port of 127.0.0.1, and its service, whose gate is open. Two threads search."""
     settings = load_settings(gallery=gallery, threads=1, **changed)
     service = open_held(settings)
-    config = Config(create_app(settings, lambda _: service, fetcher), settings)
-    server = uvicorn.Server(config)
-    with bind("127.0.0.1", 0) as listening:
-        listening.listen()
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
-        thread.start()
+    with listening(settings, service, fetcher) as port:
         try:
-            yield listening.getsockname()[1], service
+            yield port, service
         finally:
             service.gate.set()
-            server.should_exit = True
-            thread.join()
 
 
 def open_held(settings: Settings) -> HeldService:

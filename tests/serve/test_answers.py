@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from deepfood.local import build_gallery
 from deepfood.photo_box import Box
 from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService, open_service
-from live import deepfood_here, one_line, run_deepfood
+from live import deepfood_here, one_line, run_deepfood, without_plates
 from plates import tiny_embedder, write_dishes
 from samples import encode
 
@@ -239,8 +240,7 @@ def test_evaluate_judges_what_is_served(dish_gallery: Path, tmp_path: Path) -> N
 
 
 def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
-    gallery = tmp_path / "gallery"
-    run_deepfood("build", dish_gallery.parent / "photos", "--out", gallery)
+    gallery = Path(shutil.copytree(dish_gallery, tmp_path / "gallery"))
     held_out = dish_gallery.parent / "new"
     environment = {"DEEPFOOD_CACHE": str(tmp_path / "cache")}
     assert "18 have a label that the gallery knows" in one_line(
@@ -254,12 +254,14 @@ def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
                 folder = tmp_path / "more" / path.parent.name
                 folder.mkdir(parents=True, exist_ok=True)
                 image.resize(size).save(folder / f"{number}-{copy}.jpg", quality=85)
-    done = deepfood_here("calibrate", gallery, tmp_path / "more", "--json", **environment)
+    with without_plates():
+        done = deepfood_here("calibrate", gallery, tmp_path / "more", "--json", **environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["queries"], found["queries_from"]) == (54, "held-out photos")
     assert "on 54 photos (held-out photos)" in run_deepfood("info", gallery)
-    again = deepfood_here("calibrate", gallery, tmp_path / "more", **environment)
+    with without_plates():
+        again = deepfood_here("calibrate", gallery, tmp_path / "more", **environment)
     assert again.stdout.startswith(f"{gallery}: on 54 photos")
 
 

@@ -14,7 +14,8 @@ from test_api import problem
 from deepfood.serve import STATIC
 from deepfood.serve.api.keys import new_key
 from deepfood.serve.edge.compress import LEAST_BYTES, accepts_gzip
-from live import SmallGallery, serving
+from live import SmallGallery
+from served import serving_here
 
 KEY, HASH = new_key()
 PLAIN = {"accept-encoding": "identity"}
@@ -27,8 +28,8 @@ def client(
     gallery = tmp_path_factory.mktemp("conditional") / "gallery"
     shutil.copytree(small_gallery.folder, gallery)
     with (
-        serving(gallery, api_key_hashes=HASH) as server,
-        httpx.Client(base_url=server.url, timeout=300, headers=PLAIN) as client,
+        serving_here(gallery, api_key_hashes=HASH) as url,
+        httpx.Client(base_url=url, timeout=300, headers=PLAIN) as client,
     ):
         yield client
 

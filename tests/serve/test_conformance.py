@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from deepfood.serve.api.keys import new_key
-from live import serving
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +35,8 @@ def document(tiny_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     gallery = tmp_path_factory.mktemp("conformance") / "gallery"
     shutil.copytree(tiny_gallery, gallery)
     root = tiny_gallery.parent / "photos"
-    with serving(gallery, api_key_hashes=HASH, photos_root=root, feedback="true") as server:
-        yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    with serving_here(gallery, api_key_hashes=HASH, photos_root=root, feedback="true") as url:
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json")
 
 
 def test_answers_are_what_the_document_says(document: Any) -> None:

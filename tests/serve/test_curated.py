@@ -23,8 +23,9 @@ from deepfood.gallery.protocol import Compared, EveryPhoto
 from deepfood.local import LocalGallery, LocalWriter
 from deepfood.serve.curated import ClosedError, Curator, NotYetError
 from deepfood_client import AsyncClient, Client
-from live import fails, run_deepfood, serving
+from live import fails, run_deepfood
 from plates import write_dishes
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -59,8 +60,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(mixed: Path) -> Iterator[str]:
-    with serving(mixed) as server:
-        yield server.url
+    with serving_here(mixed) as url:
+        yield url
 
 
 def test_both_clients_and_python_list_the_same(url: str, mixed: Path) -> None:

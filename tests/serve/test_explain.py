@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from live import SmallGallery, run_deepfood, serving
+from live import SmallGallery, run_deepfood
 from plates import write_photos, write_tiny_model
 from samples import not_photos
+from served import serving_here
 
 ADDRESS = "/api/v1/explain"
 
@@ -153,8 +154,8 @@ def test_a_model_without_heat_maps_and_a_photo_that_is_gone_say_so(tmp_path: Pat
     model = write_tiny_model(tmp_path / "model")
     run_deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
     with (
-        serving(tmp_path / "g", "--model", str(model)) as server,
-        httpx.Client(base_url=server.url, timeout=300) as client,
+        serving_here(tmp_path / "g") as url,
+        httpx.Client(base_url=url, timeout=300) as client,
     ):
         first, second = (one["id"] for one in client.get("/api/v1/samples?k=2").json())
         answer = client.post(ADDRESS, json={"id": first, "hit": second})

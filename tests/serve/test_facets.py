@@ -20,8 +20,9 @@ from browser import (
     no_sideways_scroll,
     small_targets,
 )
-from live import run_deepfood, serving
+from live import run_deepfood
 from plates import write_photos, write_tiny_model
+from served import serving_here
 
 pytestmark = needs_browser
 
@@ -58,13 +59,14 @@ def url(photos: Path) -> Iterator[str]:
             "recipe": f"https://example.org/{number}",
             "also": [f"name {number % 5}"],
             "code": f"code {number}",
+            "stamps": [f"stamp {number} {one}" for one in range(5)],
         }
         for number, path in enumerate(sorted(photos.rglob("*.jpg")))
     ]
     (root / "about.jsonl").write_text("\n".join(map(json.dumps, lines)))
     run_deepfood("attributes", root / "gallery", root / "about.jsonl")
-    with serving(root / "gallery") as server:
-        yield server.url
+    with serving_here(root / "gallery") as url:
+        yield url
 
 
 @pytest.fixture
@@ -107,8 +109,8 @@ def filter_of(page: Page) -> str:
 
 
 def test_choices_write_the_filter_and_history_has_each(page: Page) -> None:
-    # Neither addresses, nor what each photo has of its own, nor other names are facets.
-    expect(page.locator("#facets-list .facet")).to_have_count(6)
+    # Neither addresses nor other names are facets.
+    expect(page.locator("#facets-list .facet")).to_have_count(8)
     cuisine, ingredients = facet(page, "cuisine"), facet(page, "ingredients")
     assert counts(cuisine) == dict.fromkeys(CUISINES, "16")
     cuisine.get_by_role("checkbox", name="Thai").check()
@@ -304,7 +306,7 @@ def test_browse_has_the_same_facets(page: Page) -> None:
     page.goto("/?browse=newest")
     tiles = page.locator("#browse-list .tile")
     summary = page.locator("#browse-summary")
-    expect(page.locator("#browse-facets .facet:visible")).to_have_count(5)  # labels have a list
+    expect(page.locator("#browse-facets .facet:visible")).to_have_count(7)  # labels have a list
     facet(page, "cuisine").get_by_role("checkbox", name="Thai").check()
     expect(summary).to_have_text("16 photos")
     expect(tiles).to_have_count(16)
@@ -333,4 +335,33 @@ def test_browse_has_the_same_facets(page: Page) -> None:
         expect(summary).to_have_text(total)
     page.go_back()  # an answer has labels among its facets
     page.set_viewport_size({"width": 1280, "height": 900})
-    expect(page.locator("#answer-facets .facet:visible")).to_have_count(6)
+    expect(page.locator("#answer-facets .facet:visible")).to_have_count(8)
+
+
+def test_values_that_are_too_many_for_a_list_are_looked_for(page: Page) -> None:
+    """What each photo has of its own, and the values beyond the 200 that the page lists."""
+    page.goto("/?browse=newest")
+    summary = page.locator("#browse-summary")
+    code, stamps = facet(page, "code"), facet(page, "stamps")
+    expect(code.locator("li:visible")).to_have_count(0)
+    code.locator("summary").focus()
+    page.keyboard.press("Tab")
+    expect(code.get_by_label("Find in code")).to_be_focused()
+    page.keyboard.type("code 17")
+    expect(code.locator("li:visible .value")).to_have_text(["code 17"])
+    assert axe(page) == ""
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(summary).to_have_text("1 photo")
+    assert filter_of(page) == 'code = "code 17"'
+    code.get_by_label("Find in code").fill("")
+    code.get_by_role("checkbox", name="code 17", checked=True).click()
+    expect(summary).to_have_text("48 photos")
+    expect(code.locator("li:visible")).to_have_count(0)
+    expect(code.get_by_label("Find in code")).to_be_focused()  # what had the focus is gone
+    stamps.get_by_role("button", name="Show all 200").click()
+    expect(stamps.get_by_text("stamp 9 4", exact=True)).to_have_count(0)
+    stamps.get_by_label("Find in stamps").fill("stamp 9 4")
+    stamps.get_by_role("checkbox", name="stamp 9 4").check()
+    expect(summary).to_have_text("1 photo")
+    assert filter_of(page) == 'stamps HAS "stamp 9 4"'

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from deepfood.serve.api.keys import new_key
-from live import Server, SmallGallery, serving
+from live import SmallGallery
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -30,21 +31,19 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def server(
-    small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def url(small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     gallery = tmp_path_factory.mktemp("generated") / "gallery"
     shutil.copytree(small_gallery.folder, gallery)
-    with serving(gallery, api_key_hashes=HASH) as server:
-        yield server
+    with serving_here(gallery, api_key_hashes=HASH) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+def generated(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The package that openapi-python-client makes, without a warning."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / "openapi.json").write_bytes(httpx.get(f"{server.url}/openapi.json").content)
+    (folder / "openapi.json").write_bytes(httpx.get(f"{url}/openapi.json").content)
     made = subprocess.run(
         [
             *(sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"),
@@ -64,8 +63,8 @@ def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def client(server: Server, generated: ModuleType) -> Iterator[Any]:
-    with generated.AuthenticatedClient(base_url=server.url, token=KEY, timeout=300) as client:
+def client(url: str, generated: ModuleType) -> Iterator[Any]:
+    with generated.AuthenticatedClient(base_url=url, token=KEY, timeout=300) as client:
         yield client
 
 

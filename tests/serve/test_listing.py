@@ -17,7 +17,8 @@ from deepfood.errors import QueryError
 from deepfood.gallery.declared import Definition
 from deepfood.local import LocalWriter
 from deepfood_client import AsyncClient, Client, PhotoPage
-from live import DISHES, SmallGallery, serving
+from live import DISHES, SmallGallery
+from served import serving_here
 
 #: Each third photo has a price.
 PRICES = range(0, len(DISHES), 3)
@@ -37,8 +38,8 @@ def folder(small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    with serving(folder) as server:
-        yield server.url
+    with serving_here(folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,9 @@ from playwright.sync_api import (
 import pages
 from browser import WAIT_MS, Watch, axe, needs_browser, no_sideways_scroll, small_targets
 from deepfood.serve.api.keys import new_key
-from live import run_deepfood, serving
+from live import run_deepfood
 from plates import plate, write_dishes
+from served import serving_here
 
 pytestmark = needs_browser
 
@@ -59,8 +60,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(gallery: Path) -> Iterator[str]:
-    with serving(gallery, api_key_hashes=HASH) as server:
-        yield server.url
+    with serving_here(gallery, api_key_hashes=HASH) as url:
+        yield url
 
 
 @pytest.fixture

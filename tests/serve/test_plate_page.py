@@ -10,8 +10,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 import pages
 from browser import WAIT_MS, Watch, axe, choose, needs_browser, no_sideways_scroll, small_targets
 from deepfood.plate.collage import collage
-from live import run_deepfood, serving
+from live import run_deepfood
 from plates import plate
+from served import serving_here
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
@@ -43,8 +44,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server_url(root: Path) -> Iterator[str]:
-    with serving(root / "gallery") as server:
-        yield server.url
+    with serving_here(root / "gallery") as url:
+        yield url
 
 
 @pytest.fixture
@@ -141,8 +142,8 @@ def url_with_parts(root: Path) -> Iterator[str]:
         photo = next((root / "photos" / name).iterdir())
         (root / "few" / name / photo.name).write_bytes(photo.read_bytes())
     run_deepfood("build", root / "few", "--out", root / "with-parts", "--parts")
-    with serving(root / "with-parts", feedback="true") as server:
-        yield server.url
+    with serving_here(root / "with-parts", feedback="true") as url:
+        yield url
 
 
 def test_the_part_that_was_found_has_a_box_on_the_photo(
@@ -165,6 +166,16 @@ def test_the_part_that_was_found_has_a_box_on_the_photo(
     expect(card.locator(".alike")).to_contain_text("alike in the box")
     expect(page.locator("#hits .vote")).to_have_count(len(hits) - 1)  # its label is not that part's
     expect(card.locator(".vote")).to_have_count(0)
+    for hit in hits:  # the API says the same
+        said = {"question": answer.value.json()["question"], "hit": hit["id"], "right": True}
+        given = page.request.post("/api/v1/feedback", data=said | {"session": "s" * 16})
+        assert given.status == (422 if hit is table else 204)
+    assert (
+        "found by a dish"
+        in page.request.post(
+            "/api/v1/feedback", data=said | {"session": "s" * 16, "hit": table["id"]}
+        ).text()
+    )
     for width in (900, 320):
         page.set_viewport_size({"width": width, "height": 800})
         frame, box = boxes.bounding_box(), boxes.locator(".whole span").bounding_box()

@@ -17,8 +17,9 @@ import deepfood
 from deepfood_client import Client, Weighted
 from deepfood_client.calls import BatchQuestion
 from deepfood_client.errors import QueryError
-from live import fails, run_deepfood, serving
+from live import fails, run_deepfood
 from plates import jpeg, plate, write_photos, write_tiny_model
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +43,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(gallery: Path) -> Iterator[str]:
-    with serving(gallery) as server:
-        yield server.url
+    with serving_here(gallery) as url:
+        yield url
 
 
 def data_url(photo: bytes) -> str:

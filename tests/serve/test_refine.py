@@ -21,8 +21,9 @@ from browser import (
     no_sideways_scroll,
     small_targets,
 )
-from live import run_deepfood, serving
+from live import run_deepfood
 from plates import plate, write_photos, write_tiny_model
+from served import serving_here
 
 pytestmark = needs_browser
 
@@ -56,8 +57,8 @@ def url(photos: Path) -> Iterator[str]:
     ]
     (root / "about.jsonl").write_text("\n".join(map(json.dumps, lines)))
     run_deepfood("attributes", root / "gallery", root / "about.jsonl")
-    with serving(root / "gallery") as server:
-        yield server.url
+    with serving_here(root / "gallery") as url:
+        yield url
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from browser import (
     no_sideways_scroll,
     small_targets,
 )
-from live import run_deepfood, serving
+from live import run_deepfood, without_plates
 from plates import write_conv_model, write_photos
+from served import serving_here
 
 pytestmark = needs_browser
 
@@ -46,7 +47,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, path in enumerate(photos):
             label = "tomato_soup" if number % 3 == 0 else "Curries"
             rows.writerow([path.name, label, ARABIC if number == 1 else f"Dish {number:03}"])
-    run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
+    with without_plates():
+        run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
     about = [
         {
             "file": path.name,
@@ -67,8 +69,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(gallery: Path) -> Iterator[str]:
-    with serving(gallery) as server:
-        yield server.url
+    with serving_here(gallery) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from browser import (
     WAIT_MS,
@@ -19,8 +19,9 @@ from browser import (
 )
 from deepfood.gallery.feedback import Feedback
 from deepfood.serve.joined import modules_of
-from live import SmallGallery, deepfood_here, serving
+from live import SmallGallery, deepfood_here
 from pages import browser
+from served import serving_here
 
 __all__ = ["browser"]
 pytestmark = needs_browser
@@ -35,8 +36,8 @@ def gallery(small_gallery: SmallGallery, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def voting_url(gallery: Path) -> Iterator[str]:
-    with serving(gallery, feedback="true", feedback_photos_bytes=2**20) as server:
-        yield server.url
+    with serving_here(gallery, feedback="true", feedback_photos_bytes=2**20) as url:
+        yield url
 
 
 @pytest.fixture
@@ -85,8 +86,9 @@ def test_a_visitor_votes_changes_it_and_takes_it_back(
     expect(wrong).to_have_attribute("aria-pressed", "true")
     assert axe(page) == ""
     assert small_targets(page) == []
-    page.set_viewport_size({"width": 320, "height": 700})
-    assert no_sideways_scroll(page)
+    for width in (390, 320):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
     with Feedback.open(gallery) as feedback:
         assert feedback.read().right.tolist() == [False]
 
@@ -115,6 +117,16 @@ def test_a_visitor_votes_changes_it_and_takes_it_back(
     expect(page.locator("#hits .card")).to_have_count(0)
     expect(page.locator("#votes-about")).to_be_hidden()
     assert watch.faults == []
+
+
+def test_votes_are_loaded_while_the_server_searches(context: BrowserContext) -> None:
+    """Their script and style sheet are there before the answer, which waits for neither."""
+    page, held = context.new_page(), list[Route]()
+    page.route("**/api/v1/search", lambda route: held.append(route))
+    with page.expect_request_finished(lambda request: "css/votes.css" in request.url):
+        page.goto("/?words=curry")
+    held[0].continue_()
+    expect(page.locator("#hits .vote")).to_have_count(9)
 
 
 def test_a_server_that_takes_no_feedback_has_no_votes(browser: Browser, server_url: str) -> None:

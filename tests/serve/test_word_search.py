@@ -13,7 +13,8 @@ import pytest
 import deepfood
 from deepfood.errors import QueryError
 from deepfood_client import Client
-from live import fails, serving
+from live import fails
+from served import serving_here
 from text_models import COLOURS, build_colour_gallery, photo_of
 
 pytestmark = pytest.mark.slow
@@ -26,8 +27,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(gallery: Path) -> Iterator[str]:
-    with serving(gallery) as server:
-        yield server.url
+    with serving_here(gallery) as url:
+        yield url
 
 
 def file_of(colour: str) -> str:
@@ -145,7 +146,7 @@ def test_a_model_without_a_text_tower_guesses_no_label(server_url: str) -> None:
     [
         ((), "give the names to choose from with --names"),
         (("--names", "nowhere.txt"), "there is no nowhere.txt"),
-        (("--names", "ONE"), "1 names: give 2 to 2,000 to choose from"),
+        (("--names", "ONE"), "1 name: give 2 to 2,000 to choose from"),
         (("photo.png", "--names", "NAMES", "--out", "x.csv"), "--out lists photos of the gallery"),
     ],
 )

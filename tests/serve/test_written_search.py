@@ -42,8 +42,9 @@ from deepfood.serve.worded import (
     probabilities,
 )
 from deepfood_client import Client
-from live import run_deepfood, serving
+from live import run_deepfood
 from plates import write_dishes, write_tiny_model
+from served import serving_here
 
 EACH, NAMED = 12, 6
 NAMES = {"Brinjal": "aubergine", "Gâteau Basque": "custard", "麻婆豆腐": "mapo tofu"}
@@ -204,15 +205,13 @@ def test_a_photo_and_words(opened: deepfood.Gallery) -> None:
 
 @pytest.mark.slow
 def test_the_api_the_client_and_the_command(gallery: Path) -> None:
-    with serving(gallery) as server, Client(server.url) as client:
+    with serving_here(gallery) as url, Client(url) as client:
         found = client.search(words="aubergine", k=3)
         assert found.hits[0].matched[0].field == "also"
-        raw = httpx.post(
-            f"{server.url}/api/v1/search", json={"words": "bicycle"}, timeout=300
-        ).json()
+        raw = httpx.post(f"{url}/api/v1/search", json={"words": "bicycle"}, timeout=300).json()
         assert (raw["verdict"], raw["hits"]) == ("none", [])
         for words in ("-soup", "!!!", "\u202e", "a " * 10_000):
-            refused = httpx.post(f"{server.url}/api/v1/search", json={"words": words}, timeout=300)
+            refused = httpx.post(f"{url}/api/v1/search", json={"words": words}, timeout=300)
             assert refused.status_code == 422, words
     done = subprocess.run(
         [sys.executable, "-m", "deepfood", "search", str(gallery), "--words", "aubergine"],

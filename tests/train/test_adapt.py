@@ -20,12 +20,13 @@ from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
+from deepfood.evaluate.gate import FIGURES, Judgement, LostLabel
 from deepfood.info import problems_of
 from deepfood.local import LocalGallery
 from deepfood.local.embedding_cache import embed_dataset
 from deepfood.model import open_model
 from deepfood.place import Place
-from deepfood.train.adapt import AdaptReport, adapt, check_out
+from deepfood.train.adapt import AdaptReport, _notes, _regression, adapt, check_out
 from deepfood.train.head import Vectors, apply_head, fit_head
 from deepfood.train.losses import LOSSES
 from limited import deepfood_on_a_small_disk
@@ -85,6 +86,17 @@ def test_it_learns_and_says_how_much(adapted: Adapted) -> None:
     assert report.compared["mAP"].after > report.compared["mAP"].before + 0.05
     assert report.compared["mAP"].interval is None  # of eight photos
     assert "too few photos to judge mAP" in "\n".join(report.notes)
+
+
+@pytest.mark.slow
+def test_with_enough_photos_there_is_nothing_to_note(adapted: Adapted, tmp_path: Path) -> None:
+    splits = splits_of(write_dishes(tmp_path / "photos", 48))
+    report = adapt(splits, adapted.base, tmp_path / "model", tmp_path / "cache", quiet=True)
+    assert report.val_photos == 48
+    assert report.compared.keys() == {*FIGURES}
+    assert all(one.interval for one in report.compared.values())
+    assert report.compared["mAP"].is_significant
+    assert report.notes == ()
 
 
 def test_the_network_gives_what_numpy_gives(adapted: Adapted) -> None:
@@ -193,6 +205,27 @@ def test_labels_that_have_nothing_to_do_with_the_photos(adapted: Adapted, tmp_pa
         refused.append(report.refused or "")
     assert sum("no Model was written" in said for said in refused) >= 3
     assert any("the labels cannot be seen in the photos" in said for said in refused)
+
+
+def test_a_head_that_is_worse_in_cross_validation(adapted: Adapted) -> None:
+    tried, equal = adapted.report.cross_validation, Judgement({}, ())
+    assert _regression(tried, equal) is None
+    best = {**tried.best.figures, "mAP": tried.base["mAP"] - 0.1}
+    said = _regression(replace(tried, best=replace(tried.best, figures=best)), equal)
+    assert said == (
+        f"the best head is worse in cross-validation: mAP {best['mAP']:.3f} "
+        f"(before: {tried.base['mAP']:.3f})"
+    )
+
+
+def test_labels_that_lost_are_noted(adapted: Adapted) -> None:
+    source, files = adapted.splits.source, adapted.splits.val
+    val = embed_dataset(source, adapted.base, adapted.cache, files=files, quiet=True)
+    figures, lost = adapted.report.compared, (LostLabel("soup", 12, 0.9, 0.5),)
+    before, after = (
+        _notes(val, val, adapted.base.model, Judgement(figures, one)) for one in ((), lost)
+    )
+    assert after == ["labels that lost: soup (mAP 0.500, before 0.900)", *before]
 
 
 def test_a_head_that_is_worse_on_the_validation_photos(adapted: Adapted, tmp_path: Path) -> None:

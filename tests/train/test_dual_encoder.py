@@ -28,7 +28,8 @@ from deepfood.serve.worded import look_up
 from deepfood.words import open_text_embedder
 from deepfood_client import Client
 from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
-from live import run_deepfood, run_here, serving
+from live import run_deepfood, run_here
+from served import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -348,8 +349,8 @@ def test_a_label_over_http_is_what_python_answers(world: World, half: Path) -> N
     path = next((world.root / "photos" / "green cross").glob("*.png"))
     with (
         deepfood.open_gallery(half) as opened,
-        serving(half) as server,
-        Client(server.url) as client,
+        serving_here(half) as url,
+        Client(url) as client,
     ):
         some = next(photo for photo, _ in opened.guess_labels(NAMES))
         for photo in ({"photo": path}, {"id": some.id}):

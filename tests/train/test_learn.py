@@ -143,7 +143,7 @@ class Learned:
 def learned(world: World, tmp_path_factory: pytest.TempPathFactory) -> Learned:
     """A gallery after a week of sessions of which one vote in five is wrong."""
     gallery = world.copy(tmp_path_factory.mktemp("learned"))
-    vote(gallery, world.votes(gallery, 60, honest()))
+    vote(gallery, world.votes(gallery, 130, honest()))
     before = (gallery / "manifest.json").read_bytes()
     return Learned(gallery, learn_gallery(gallery), before)
 
@@ -155,13 +155,16 @@ def test_answers_are_better_after_a_week_of_votes(world: World, learned: Learned
     report = learned.report
     assert report.refused is None
     assert report.renewed is not None
-    assert report.heard.sessions == 60
-    assert report.heard.trusted > 40
+    assert report.heard.sessions == 130
+    assert report.heard.trusted > 90
     assert report.heard.questions > 20
     assert report.heard.photos > 10
     assert report.compared["mAP"].is_significant
     assert report.by_votes is not None
     assert report.by_votes.after > 0.5
+    assert report.judging_sessions >= 10
+    assert report.by_votes.interval is not None
+    assert not any("too few sessions" in note for note in report.notes)
     before, after = (found_by(world, one) for one in (world.gallery, learned.gallery))
     assert after > before + 0.05
 
@@ -246,6 +249,42 @@ def test_votes_that_contradict_each_other(world: World, tmp_path: Path) -> None:
     report = learn(gallery, quiet=True)
     assert report.refused is not None
     assert state(gallery) == before
+
+
+def test_votes_of_which_none_is_left_to_learn_from(world: World, tmp_path: Path) -> None:
+    """With this seed, all four sessions are held out."""
+    gallery = world.copy(tmp_path)
+    vote(gallery, world.votes(gallery, 4, honest(0)))
+    before = state(gallery)
+    report = learn(gallery, seed=22, val_share=0.3, even_if_worse=True, quiet=True)
+    assert report.heard.trusted == 4
+    assert report.refused == (
+        "nothing is learned: the 144 votes do not say surely enough what any question or "
+        "unlabelled photo shows; more of them will"
+    )
+    assert state(gallery) == before
+
+
+def test_a_model_that_is_not_certainly_better_is_taken_where_that_is_wanted(
+    world: World, tmp_path: Path
+) -> None:
+    """Of four photos that are held out, nothing is certain."""
+    gallery = world.copy(tmp_path)
+    vote(gallery, world.votes(gallery, 4, honest(0)))
+    before = state(gallery)
+    refused = learn(gallery, val_share=0.05, quiet=True)
+    reason, _, way_out = (refused.refused or "").partition("; ")
+    assert "not certainly better" in reason
+    assert "--even-if-worse" in way_out
+    assert reason not in refused.notes
+    assert state(gallery) == before
+    taken = learn(gallery, val_share=0.05, even_if_worse=True, quiet=True)
+    assert taken == replace(
+        refused, refused=None, notes=(*refused.notes, reason), renewed=taken.renewed
+    )
+    assert taken.renewed is not None
+    record = gallery_model(gallery).manifest.training
+    assert record["notes"][-1] == reason
 
 
 def test_no_votes(world: World, tmp_path: Path) -> None:
@@ -340,11 +379,11 @@ def test_an_unfinished_reembed_is_left_alone(
 # ---- what is held out ----
 
 
-def test_what_is_held_out_is_whole_and_stays(world: World) -> None:
-    votes = world.votes(world.gallery, 40, honest())
-    rows = {one.question: row for row, one in enumerate({v.question: v for v in votes}.values())}
+def table_of(votes: Sequence[Vote]) -> FeedbackTable:
+    """As feedback reads them."""
     vectors = {one.question: one.vector for one in votes}
-    table = FeedbackTable(
+    rows = {question: row for row, question in enumerate(vectors)}
+    return FeedbackTable(
         sessions=[one.session for one in votes],
         questions=[one.question for one in votes],
         hits=[one.hit for one in votes],
@@ -355,6 +394,10 @@ def test_what_is_held_out_is_whole_and_stays(world: World) -> None:
         vectors=np.stack([vectors[one] for one in rows]).astype(np.float32),
         question_of=np.array([rows[one.question] for one in votes]),
     )
+
+
+def test_what_is_held_out_is_whole_and_stays(world: World) -> None:
+    table = table_of(world.votes(world.gallery, 40, honest()))
     with LocalGallery.open(world.gallery) as gallery:
         material = gather(gallery, table, [], seed=0)
     seen = frozenset(material.ids[::3])
@@ -370,6 +413,41 @@ def test_what_is_held_out_is_whole_and_stays(world: World) -> None:
     fewer = hold_out(replace(material, ids=material.ids), seen, 0.1, seed=0)
     assert (held.photos | ~fewer.photos).all()
     assert (hold_out(material, seen, 0.2, seed=1).photos != held.photos).any()
+
+
+def test_the_newest_votes_are_used_and_photos_of_each_label(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is more than can be learned from at once."""
+    votes = world.votes(world.gallery, 8, honest())
+    with LocalGallery.open(world.gallery) as gallery:
+        monkeypatch.setattr("deepfood.train.material._MOST_PHOTOS", 10)
+        monkeypatch.setattr("deepfood.train.material._MOST_VOTES", 2 * HITS)
+        notes = ["before"]
+        material = gather(gallery, table_of(votes), notes, seed=0)
+    assert notes == [
+        "before",
+        "10 of the 60 labelled photos are used, drawn",
+        "the newest 18 of 288 votes are used",
+    ]
+    assert material.notes == tuple(notes)
+    used = material.votes
+    said = {
+        (material.session_ids[who], material.question_ids[asked], material.ids[hit], bool(right))
+        for who, asked, hit, right in zip(
+            used.session, used.question, used.photo, used.right, strict=True
+        )
+    }
+    newest = votes[-2 * HITS :]
+    assert said == {(one.session, one.question, one.hit, one.right) for one in newest}
+    voted = {hit for _, _, hit, _ in said}
+    drawn = [
+        material.names[label]
+        for photo, label in zip(material.ids, material.labels, strict=True)
+        if label >= 0 and photo not in voted
+    ]
+    assert set(drawn) == set(NAMES)
+    assert max(map(drawn.count, NAMES)) <= 3
 
 
 def test_a_question_that_is_a_held_out_photo_is_held_out(world: World) -> None:

@@ -39,7 +39,7 @@ from deepfood.train.recipe import DEEPFOOD, ORIGINAL
 from deepfood.train.run import Task, open_training, train_model
 from deepfood.train.tensorboard import Board
 from deepfood.train.write_model import write_trained
-from dishes import write_dishes
+from dishes import LABELS, write_dishes
 from plates import build, tiny_embedder, write_photos
 
 Make = Callable[..., Task]
@@ -418,6 +418,45 @@ def test_the_photos_that_judge_have_not_chosen_the_epoch(
         answers = {name: values.numpy() for name, values in state["figures"].items()}
         assert done.records[0]["precision@1"] == answers["precision@1"][rows.choosing].mean()
         assert done.compared["mAP"].after == answers["mAP"][rows.judging].mean()  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_a_label_that_lost_is_noted(task: Make, weights: Path, tmp_path: Path) -> None:
+    """As if the given network had found all of one label, and nothing of the other."""
+    photos = write_dishes(tmp_path / "photos", each=20)
+    table = photos / "photos.csv"
+    rows = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    of_two = [row for row in rows[1:] if row.strip().endswith(LABELS[:2])]
+    table.write_text("".join([rows[0], *of_two]), encoding="utf-8")
+    half = split_photos(list_photos(photos), val_share=0.7)
+    begun = replace(task(photos, epochs=1, weights=str(weights)), splits=half)
+    run(begun)
+    given = with_given(begun, tmp_path / "given", 0.0)
+    path = given.out / TRAINING / GIVEN
+    state = torch.load(path, weights_only=True)
+    found = torch.tensor([float(file.label == half.labels[0]) for file in half.val])
+    state["figures"] |= {name: found.to(state["figures"][name]) for name in MEANS}
+    torch.save(state, path)
+    done = train_model(given)
+    assert done.refused is None
+    notes: Any = done.manifest.training["notes"]  # type: ignore[union-attr]
+    (note,) = [one for one in notes if "lost" in one]
+    assert note.startswith(f"labels that lost: {half.labels[0]} (mAP 0.")
+    assert note.endswith(", before 1.000)")
+
+
+def test_validation_photos_are_ranked_against_a_sample_of_many(
+    task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.train.validate._GALLERY_LEAST", 8)
+    lines: list[str] = []
+    with open_training(task(), lines.append) as training:
+        count = len(training.gallery)
+        assert 8 <= count < len(training.train)
+        sampled = training.train.labels[training.gallery]
+        assert {*sampled} == {*training.train.labels}
+    said = f"each epoch's validation photos are ranked against {count} of the training photos"
+    assert any(line.startswith(said) for line in lines)
 
 
 def test_few_validation_photos_choose_and_judge(task: Make, weights: Path) -> None:

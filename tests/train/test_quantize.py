@@ -16,7 +16,7 @@ from deepfood.evaluate.gate import FIGURES
 from deepfood.model import open_model
 from deepfood.train.fuse import fuse_head, take_off_head
 from deepfood.train.int8 import quantize_network
-from deepfood.train.quantize import FEWEST_PHOTOS, MAX_DROP, QuantizeReport, quantize
+from deepfood.train.quantize import FEWEST_PHOTOS, MAX_DROP, QuantizeReport, _inputs, quantize
 from limited import deepfood_on_a_small_disk
 from live import deepfood_here
 from plates import (
@@ -103,6 +103,16 @@ def test_runtimes_agree_on_it_and_it_is_near_the_one_given(
 
     assert (openvino * onnxruntime).sum(axis=1).min() > 0.999
     assert 0.98 < (openvino * given).sum(axis=1).min() < 0.999999
+
+
+def test_a_photo_that_is_gone_by_then_calibrates_nothing(tmp_path: Path) -> None:
+    source = list_photos(write_photos(tmp_path / "photos", 3))
+    base = Embedder(open_model(write_tiny_model(tmp_path / "model")), LIMITS)
+    first, gone, last = _inputs(source, [*source.files], base, quiet=True)
+    (tmp_path / "photos" / source.files[1].file).unlink()
+    left = [*_inputs(source, [*source.files], base, quiet=True)]
+    np.testing.assert_array_equal(left, [first, last])
+    assert not np.array_equal(gone, first)
 
 
 def test_one_that_finds_too_much_less_is_refused(

@@ -259,12 +259,15 @@ def add(
     label: str | None,
     name: str | None,
     attributes: dict[str, Any] | None,
+    only_new: bool,
 ) -> Call[PhotoFacts]:
     fields = {"label": label, "name": name}
     data = {key: value for key, value in fields.items() if value is not None}
     if attributes:
         data["attributes"] = json.dumps(attributes)
-    body = {"files": [("photo", photo_file(photo))], "data": data}
+    body: dict[str, Any] = {"files": [("photo", photo_file(photo))], "data": data}
+    if only_new:
+        body["headers"] = {"If-None-Match": "*"}
     return Call("POST", "/api/v1/photos", _reader(PhotoFacts), changes=True, body=body)
 
 

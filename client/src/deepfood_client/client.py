@@ -144,9 +144,13 @@ class Client:
         label: str | None = None,
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
+        only_new: bool = False,
     ) -> PhotoFacts:
-        """Add a photo, or update one that the gallery has."""
-        return self._send(calls.add(photo, label, name, attributes))
+        """Add a photo, or update one that the gallery has.
+
+        With `only_new`, one that it has stays as it is, which PhotoExistsError says.
+        """
+        return self._send(calls.add(photo, label, name, attributes, only_new))
 
     def update(self, photo_id: str, **changes: Any) -> PhotoFacts:
         """Change `label`, `name` or `attributes` of a photo; None removes it."""
@@ -343,9 +347,13 @@ class AsyncClient:
         label: str | None = None,
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
+        only_new: bool = False,
     ) -> PhotoFacts:
-        """Add a photo, or update one that the gallery has."""
-        return await self._send(calls.add(photo, label, name, attributes))
+        """Add a photo, or update one that the gallery has.
+
+        With `only_new`, one that it has stays as it is, which PhotoExistsError says.
+        """
+        return await self._send(calls.add(photo, label, name, attributes, only_new))
 
     async def update(self, photo_id: str, **changes: Any) -> PhotoFacts:
         """Change `label`, `name` or `attributes` of a photo; None removes it."""

@@ -7,7 +7,8 @@ DeepfoodError
 │   ├── PhotoUnsupportedError    not an image, or a format deepfood does not read
 │   └── PhotoTooLargeError       more bytes or pixels than the limits allow
 ├── QueryError                   a search that cannot be answered as asked
-│   └── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+│   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+│   └── PhotoExistsError         the gallery has the photo, and only a new one was to be added
 └── ServiceError                 no answer from a server, or none that can be used
     ├── ServiceBusyError         the server asks to come back later, and did after each retry
     └── KeyRefusedError          a change was asked for without a key, or with a wrong one
@@ -47,6 +48,10 @@ class QueryError(DeepfoodError):
 
 
 class PhotoNotFoundError(QueryError):
+    pass
+
+
+class PhotoExistsError(QueryError):
     pass
 
 

@@ -9,6 +9,7 @@ from deepfood_client.calls import Call
 from deepfood_client.errors import (
     DeepfoodError,
     KeyRefusedError,
+    PhotoExistsError,
     PhotoTooLargeError,
     PhotoUnsupportedError,
     QueryError,
@@ -19,6 +20,7 @@ from deepfood_client.errors import (
 _BUSY = (429, 503)
 _ERRORS: dict[int, type[DeepfoodError]] = {
     401: KeyRefusedError,
+    412: PhotoExistsError,
     413: PhotoTooLargeError,
     415: PhotoUnsupportedError,
     422: QueryError,

@@ -201,7 +201,7 @@ def _print_report(report: Any, out: Path | str) -> None:
         )
         for file in report.gone[:_SHOWN]:
             print(f"  {file}")
-    print_untuned(out, about)
+    print_untuned(out, report)
     if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
     removed = [one for one in report.skipped if one.reason == REMOVED]

@@ -89,4 +89,4 @@ def _print_learned(gallery: Place, report: "LearnReport") -> None:
         print(f"  {name:22}   {one.before:.3f}   {one.after:.3f}   {one.change}")
     if report.renewed:
         print_renewed(gallery, report.renewed, "mapped")
-        print_untuned(gallery, report.renewed.manifest)
+        print_untuned(gallery, report.renewed)

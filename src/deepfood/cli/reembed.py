@@ -110,7 +110,7 @@ def reembed(
         _print_compared(found)
         print_renewed(gallery, done, "embedded")
         if done.swapped:
-            print_untuned(gallery, done.manifest)
+            print_untuned(gallery, done)
     if found.refused:
         print(f"deepfood: {found.refused}", file=sys.stderr)
         raise typer.Exit(1)

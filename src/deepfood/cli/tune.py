@@ -18,6 +18,7 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.evaluate.tuning import Tuning
+    from deepfood.gallery.reports import BuildReport, RenewReport
 
 
 @app.command(rich_help_panel=LEARN)
@@ -90,9 +91,9 @@ def _facts(found: "Tuning") -> dict[str, Any]:
     }
 
 
-def print_untuned(place: object, manifest: Any) -> None:
-    """Say where a new generation is tuned no longer, and the one before was."""
-    if getattr(manifest.before, "tuned", None) and not manifest.tuned:
+def print_untuned(place: object, report: "BuildReport[Any] | RenewReport[Any]") -> None:
+    """Say where a gallery is tuned no longer."""
+    if report.untuned:
         print(f"it is not tuned any longer: deepfood tune {place} judges that anew")
 
 

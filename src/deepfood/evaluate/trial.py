@@ -170,7 +170,7 @@ def make_trial(
     strange = [row for row, label in enumerate(queries.labels) if label not in has]
     if not known:
         raise DatasetError(
-            f"none of the {len(set(queries.labels))} labels of the queries, "
+            f"none of the {counted(set(queries.labels), 'label')} of the queries, "
             f"{queries.labels[0]!r} among them, is in the gallery: labels must be spelled the same"
         )
     asked = queries if not strange else queries.select(known)

@@ -158,8 +158,7 @@ def _labelled_chunks(gallery: Labelled, labels: Labels) -> Iterator[tuple[Vector
     """Vectors of the photos that have a label, float32 [n, dim], and the label of each."""
     for start in range(0, len(labels), _CHUNK_ROWS):
         rows = start + np.flatnonzero(labels[start : start + _CHUNK_ROWS] >= 0)
-        if len(rows):
-            yield _unit(gallery.take(rows)), labels[rows]
+        yield _unit(gallery.take(rows)), labels[rows]
 
 
 def _unit(vectors: Vectors) -> Vectors:
@@ -211,10 +210,9 @@ class _Nearest:
         """The VOTERS nearest of the candidates of a gallery that is tuned."""
         scores = self.scores.copy()
         for query, there in enumerate(np.isfinite(self.scores)):
-            if there.any():
-                vectors = _unit(gallery.take(self.rows[query][there]))
-                given = self.scores[query][there].astype(np.float32)
-                scores[query][there] = averaging.averaged(given, vectors)
+            vectors = _unit(gallery.take(self.rows[query][there]))
+            given = self.scores[query][there].astype(np.float32)
+            scores[query][there] = averaging.averaged(given, vectors)
         return _Nearest(self.labels, self.rows, scores)._first(VOTERS)
 
     def _first(self, k: int) -> "_Nearest":

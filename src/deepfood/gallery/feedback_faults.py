@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from deepfood.counted import counted
 from deepfood.gallery.feedback_file import (
     FEEDBACK,
     connect,
@@ -25,21 +26,22 @@ def faults_in(db: sqlite3.Connection) -> Iterator[str]:
         if line != "ok":
             yield f"{FEEDBACK}: {' '.join(line.split())}"
     altered = {
-        "questions": sum(not sound for _, sound in questions_in(db)),
-        "votes": sum(not _is_vote(row) for row in db.execute("SELECT * FROM votes")),
-        "photos": sum(not _is_photo(row) for row in db.execute("SELECT * FROM photos")),
+        "question": sum(not sound for _, sound in questions_in(db)),
+        "vote": sum(not _is_vote(row) for row in db.execute("SELECT * FROM votes")),
+        "photo": sum(not _is_photo(row) for row in db.execute("SELECT * FROM photos")),
     }
     for what, count in altered.items():
         if count:
-            yield f"{FEEDBACK}: {count} {what} are altered"
+            yield f"{FEEDBACK}: {counted(count, f'{what} is', f'{what}s are')} altered"
     (strays,) = db.execute(
         "SELECT count(*) FROM votes WHERE question NOT IN (SELECT number FROM questions)"
     ).fetchone()
     if strays:
-        yield f"{FEEDBACK}: the questions of {strays} votes are missing"
+        yield f"{FEEDBACK}: {counted(strays, 'vote')} without a question"
     (there,) = db.execute("SELECT count(*) FROM votes").fetchone()
     if there != total(db, "votes"):
-        yield f"{FEEDBACK}: it has {there} votes, and should have {total(db, 'votes')}"
+        wanted = total(db, "votes")
+        yield f"{FEEDBACK}: it has {counted(there, 'vote')}, and should have {wanted:,}"
 
 
 def read_sound(damaged: Path, into: sqlite3.Connection) -> int:

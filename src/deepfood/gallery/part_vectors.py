@@ -20,8 +20,6 @@ from deepfood.plate import PlateFinder, inner
 #: like it is cutlery or a table. Chosen by measuring (docs/performance.md).
 _LEAST_SCORE, _LEAST_ALIKE = 0.5, 0.25
 
-_WHOLE = Box(0, 0, 1, 1)
-
 
 @dataclass(frozen=True)
 class PhotoParts:
@@ -52,16 +50,16 @@ class PartEmbedder:
                 f"{error}; so it finds no parts of photos: build the gallery with --no-parts"
             ) from error
 
-    def embed(self, data: bytes) -> PhotoParts:
+    def embed(self, data: bytes, whole: Vectors) -> PhotoParts:
         """The dishes of a photo, at most MOST_PARTS; none where it shows fewer than two.
 
-        The photo is decoded once, as for a search with each dish of a plate. Raises PhotoError, or
-        NoHeatMapError for a Model without a feature map.
+        `whole` is the vector of the photo, float32 [dimension]. The photo is decoded once, as for a
+        search with each dish of a plate. Raises PhotoError, or NoHeatMapError for a Model without a
+        feature map.
         """
         picture = self.finder.read(data)
         boxes = [one.box for one in self.finder.parts(picture) if one.score >= _LEAST_SCORE]
         if len(boxes) > 1:
-            (whole,) = self._vectors(picture, [_WHOLE])
             found = self._vectors(picture, [inner(box) for box in boxes])
             alike = np.flatnonzero(found @ whole >= _LEAST_ALIKE)
             if len(alike) > 1:

@@ -16,7 +16,8 @@ class BuildReport(Generic[ManifestT]):
 
     `gone` are files of photos that the source lost and nobody removed; their manual edits are
     kept. `notes` are lines for people. `attributes` are table columns with new cells.
-    `parts_seconds` of the `seconds` went into the dishes of photos of several.
+    `parts_seconds` of the `seconds` went into the dishes of photos of several. `untuned`: the
+    gallery was tuned, and is not any longer.
     """
 
     manifest: ManifestT
@@ -31,6 +32,7 @@ class BuildReport(Generic[ManifestT]):
     notes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     parts_seconds: float = 0.0
+    untuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ NOTHING_ASKED = Consent()
 class RenewReport(Generic[ManifestT]):
     """`made` vectors were embedded or copied now; `lost` photos are dropped.
 
-    `swapped` is False where the vectors were only prepared, or nothing was to be done.
+    `swapped` is False where the vectors were only prepared, or nothing was to be done. `untuned`:
+    the gallery was tuned, and is not any longer.
     """
 
     manifest: ManifestT
@@ -64,3 +67,4 @@ class RenewReport(Generic[ManifestT]):
     lost: Lost
     seconds: float
     swapped: bool
+    untuned: bool = False

@@ -40,6 +40,11 @@ class _TunedManifest(_Calibrated, Protocol):
     def tuned(self) -> Tuned | None: ...
 
 
+def is_untuned(before: _TunedManifest | None, now: _TunedManifest) -> bool:
+    """Whether a gallery that was tuned is not any longer."""
+    return before is not None and before.tuned is not None and now.tuned is None
+
+
 def replaced(place: object) -> ArtifactBusyError:
     """The error where another generation lives than the one that was judged."""
     return ArtifactBusyError(f"{place} was built or embedded again meanwhile: tune it again")

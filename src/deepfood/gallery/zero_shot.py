@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.counted import counted
 from deepfood.data.tables import clean_label
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
@@ -56,7 +57,7 @@ class LabelNames:
                 f"template {template[:80]!r}: it needs {{}} once, where the name goes: {TEMPLATE!r}"
             )
         if not 2 <= len(names) <= MAX_NAMES:
-            raise QueryError(f"{len(names):,} names: give 2 to {MAX_NAMES:,} to choose from")
+            raise QueryError(f"{counted(names, 'name')}: give 2 to {MAX_NAMES:,} to choose from")
         clean = tuple(clean_label(name) or "" for name in names)
         seen: set[str] = set()
         for number, name in enumerate(clean, 1):

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 #: Linear heads have 1e-6; those with an activation or a LayerNorm 0.1 and more.
 _LINEAR_WITHIN = 0.01
 #: The shapes of photos for which a Trunk keeps its network; each takes some 50 MB.
-_SHAPES = 2
+_SHAPES = 3
 
 
 class SplitNetwork:

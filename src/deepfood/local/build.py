@@ -37,6 +37,7 @@ from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.record import user
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
 from deepfood.gallery.source_table import changed_cells, import_of, table_of
+from deepfood.gallery.tuned import is_untuned
 from deepfood.index import IndexSpec, Storage
 from deepfood.local.assemble import KeptParts, assemble
 from deepfood.local.checkpoints import checkpoint_if_long, fold_of
@@ -148,6 +149,7 @@ def build_gallery(
             notes=living.notes,
             attributes=changed,
             parts_seconds=parts_s,
+            untuned=is_untuned(manifest.before, manifest),
         )
 
 
@@ -337,9 +339,12 @@ def _make_parts(
         sources.append(StoredParts(living.sound.store, storage))
     known = set().union(*(one.known() for one in sources))
     places = PhotoPlaces(target.out, str(target.source.root), target.photos)
+    lacking = [(photo, one) for photo, one in choice.photos if photo.sha256 not in known]
+    vectors = {photo.sha256: one for photo, one in lacking}
     make_parts(
-        [photo for photo, _ in choice.photos if photo.sha256 not in known],
+        [photo for photo, _ in lacking],
         places.read,
+        lambda photo: vectors[photo.sha256].vector,
         PartEmbedder(target.embedder),
         made.append,
         reads_ahead=places.reads_ahead,

@@ -56,6 +56,7 @@ def complete_parts(
         make_parts(
             lacking,
             gallery.read,
+            now.parts.stored.whole_of,
             open_embedder(),
             keep,
             reads_ahead=gallery.reads_ahead,

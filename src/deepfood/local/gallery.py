@@ -37,6 +37,9 @@ from deepfood.local.store import Store
 from deepfood.local.suggest import suggest
 from deepfood.model import Model
 
+#: By how much a part must be nearer than the whole to a vector that was in half precision.
+_ROUNDED = 2e-3
+
 
 class LocalGallery:
     """Search by vector or by id. Safe to use from many threads, beside a writer and other readers.
@@ -243,6 +246,20 @@ class LocalGallery:
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
         return _find(self.store, photo_id)[1]
+
+    def is_found_by_part(self, photo_id: str, query: npt.NDArray[np.float32]) -> bool:
+        """Whether a unit vector finds a photo by one of its parts, as `find` says by a box.
+
+        Raises PhotoNotFoundError.
+        """
+        now = self.refresh()
+        if now.parts is None or now.manifest.tuned:  # its scores are averages, not similarities
+            return False
+        row, photo = _find(now.store, photo_id)
+        if row >= len(now.vectors):  # added in between
+            return False
+        whole = float(now.vectors.scores_of(np.array([row]), query)[0])
+        return bool(now.parts.boxes({row: photo}, {row: whole + _ROUNDED}, now.vectors, query))
 
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
         """A photo and its known attributes. Raises PhotoNotFoundError."""

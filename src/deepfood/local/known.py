@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
+import numpy as np
+
 from deepfood.data.photos import PhotoFile
+from deepfood.embed import Vectors
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, Photo, Skipped
@@ -20,6 +23,12 @@ class EmbeddedFile:
     store: Store
     row: int
     entry: Photo | Skipped
+
+    @property
+    def vector(self) -> Vectors:
+        """float32 [dimension]"""
+        vector: Vectors = self.store.vectors(self.row + 1).take(np.array([self.row]))[0]
+        return vector
 
     def agrees(self, file: PhotoFile) -> bool:
         """Whether the catalogue has the label and name that the source gives the file now.

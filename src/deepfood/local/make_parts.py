@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deepfood.data.read_ahead import reading_ahead
+from deepfood.embed import Vectors
 from deepfood.errors import PhotoError, PhotoNotFoundError, raising_disk_full
 from deepfood.gallery.embedding import batched_in_time, embedding_threads
 from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
@@ -21,6 +22,7 @@ Keep = Callable[[Sequence[tuple[str, PhotoParts]]], object]
 def make_parts(
     photos: Sequence[Photo],
     read: Callable[[Photo], bytes],
+    vector: Callable[[Photo], Vectors],
     embedder: PartEmbedder,
     keep: Keep,
     *,
@@ -29,6 +31,7 @@ def make_parts(
 ) -> int:
     """Find the dishes of photos, and `keep` them, a batch at a time. How many could not be read.
 
+    `read` has the bytes of a photo, and `vector` the vector that it has as a whole.
     Raises NoHeatMapError for a Model without a feature map, and what `keep` raises.
     """
     if not photos:
@@ -37,7 +40,7 @@ def make_parts(
 
     def work(photo: Photo) -> PhotoParts | None:
         try:
-            return embedder.embed(read(photo))
+            return embedder.embed(read(photo), vector(photo))
         except (PhotoError, PhotoNotFoundError):
             return None
 

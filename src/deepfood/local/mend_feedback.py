@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from deepfood.counted import counted
 from deepfood.gallery.feedback import Feedback
 from deepfood.gallery.feedback_file import FEEDBACK
 from deepfood.local.manifest import keep_aside
@@ -24,4 +25,5 @@ def mend_feedback(folder: Path) -> str:
             shutil.move(folder / f"{FEEDBACK}{log}", folder / f"{kept}{log}")
     with Feedback.open(folder, create=True) as feedback:
         votes = feedback.take_sound(folder / kept)
-    return f"{FEEDBACK} is kept in {kept}, and the {votes} votes that could be read in a new file"
+    read = counted(votes, "vote")
+    return f"{FEEDBACK} is kept in {kept}, and the {read} that could be read in a new file"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from deepfood.embed import Vectors
-from deepfood.errors import ArtifactCorruptError
+from deepfood.errors import ArtifactCorruptError, PhotoNotFoundError
 from deepfood.gallery.part_vectors import PhotoParts
 from deepfood.gallery.photo import Photo, crc_of
 from deepfood.index import Rows, Storage, VectorFile, append_vectors
@@ -136,6 +136,15 @@ class StoredParts:
         changed = "AND row IN (SELECT row FROM changes WHERE seq > ?)"
         found = self.store.query(f"{sql} {changed}", since) if since else self.store.query(sql)
         return list(self.store.at(sorted(row for (row,) in found)).values())
+
+    def whole_of(self, photo: Photo) -> Vectors:
+        """The vector of a photo as a whole. Raises PhotoNotFoundError where it is gone."""
+        found = self.store.find(photo.id)
+        if found is None:
+            raise PhotoNotFoundError(f"photo {photo.id} was removed from the gallery meanwhile")
+        row, _ = found
+        vector: Vectors = self.store.vectors(row + 1).take(np.array([row]))[0]
+        return vector
 
     def has_to_be_made(self) -> bool:
         """Whether parts are altered, or photos have not been looked at."""

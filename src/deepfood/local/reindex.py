@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import name_beside
-from deepfood.errors import ArtifactBusyError, ArtifactError, raising_disk_full
+from deepfood.errors import ArtifactBusyError, ArtifactError, DiskFullError, raising_disk_full
 from deepfood.index import INDEXES, IndexSpec, VectorFile
 from deepfood.local.assemble import index_files
 from deepfood.local.lock import only_writer
@@ -94,14 +94,14 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_only_reindex(folder))
+            stack.enter_context(only_reindex(folder))
         except ArtifactBusyError:
             return False
         return _reindex(folder, quiet)
 
 
 @contextlib.contextmanager
-def _only_reindex(folder: Path) -> Iterator[None]:
+def only_reindex(folder: Path) -> Iterator[None]:
     """Raises ArtifactBusyError where another process writes an index, and ArtifactError."""
     busy = ArtifactBusyError(f"another process is indexing {folder}")
     with contextlib.ExitStack() as stack:
@@ -110,6 +110,25 @@ def _only_reindex(folder: Path) -> Iterator[None]:
         except PermissionError as error:
             raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
         yield
+
+
+@contextlib.contextmanager
+def while_nobody_writes(folder: Path, *, alone: bool) -> Iterator[bool]:
+    """Keep writers and indexers off the gallery; whether none is at work.
+
+    `alone` is for the holder of the write lock. A gallery that cannot be written has no writer.
+    """
+    with contextlib.ExitStack() as stack:
+        idle = True
+        try:
+            if not alone:
+                stack.enter_context(only_writer(folder))
+            stack.enter_context(only_reindex(folder))
+        except ArtifactBusyError:
+            idle = False
+        except (ArtifactError, DiskFullError):
+            pass
+        yield idle
 
 
 def _reindex(folder: Path, quiet: bool) -> bool:
@@ -186,7 +205,7 @@ def drop_unfinished(folder: Path, manifest: LocalManifest) -> None:
     """
     if not old_indexes(folder, manifest):
         return
-    with contextlib.suppress(ArtifactBusyError), _only_reindex(folder):
+    with contextlib.suppress(ArtifactBusyError), only_reindex(folder):
         remove_old_indexes(folder, manifest)
 
 

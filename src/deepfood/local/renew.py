@@ -31,6 +31,7 @@ from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_los
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import RenewReport
+from deepfood.gallery.tuned import is_untuned
 from deepfood.index import INDEXES, Storage
 from deepfood.local.assemble import calibrate_store
 from deepfood.local.catch_up import VectorsOf, catch_up, copy_vectors
@@ -237,7 +238,8 @@ class _Renewal:
                     manifest = manifest.model_copy(update={"took_over": took_over})
                     manifest = self._commit(manifest, living)
         seconds = time.monotonic() - started
-        return RenewReport(manifest, count, made + more, lost, seconds, True)
+        untuned = is_untuned(manifest.before, manifest)
+        return RenewReport(manifest, count, made + more, lost, seconds, True, untuned)
 
     def _fill(self, successor: LocalSuccessor, passes: int) -> tuple[int, Lost]:
         """Make the vectors that the Successor lacks: how many, and the photos without one."""
@@ -335,18 +337,19 @@ class _Renewal:
         """Look at the photos of the Successor that lack it, or copy what the gallery knows."""
         stored.only_of_this_storage()
         with LocalGallery.open(self.folder, photos=self._photos) as living:
-            lacking, about = stored.lacking(), living.manifest.parts
+            lacking = stored.lacking()
             if self._parts is not None:
                 make_parts(
                     lacking,
                     living.read,
+                    stored.whole_of,
                     self._parts(),
                     stored.append,
                     reads_ahead=living.reads_ahead,
                     quiet=self.quiet,
                 )
-            elif about is not None:
-                known = StoredParts(living.store, about.storage)
+            else:
+                known = StoredParts(living.store, stored.storage)
                 stored.copy_from(known, [photo.sha256 for photo in lacking], self._mapped)
 
     def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import MANIFEST, kind_of, sync_folder, write_atomically
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photos import PhotoFile
 from deepfood.embed import Embedder
@@ -78,7 +79,7 @@ def repair(
         done = [*_manifest_again(folder), *upgrade(folder, photos)]
         faults: list[Fault] = []
         for _ in range(_ROUNDS):
-            before, faults = faults, list(find_faults(folder, photos, quiet=quiet))
+            before, faults = faults, find_faults(folder, photos, alone=True, quiet=quiet)
             lasts = any(fault.mend == "catalogue" for fault in before)
             if not faults or (faults == before and not lasts):
                 break
@@ -301,7 +302,8 @@ class _Mender:
     def _mend_parts(self, faults: Sequence[Fault]) -> list[str]:
         """Look at photos again whose parts are altered or missing, and index all parts."""
         folder, manifest, embedder = self._folder, self._manifest, self._open()
-        if manifest.parts is None or embedder is None:
+        assert manifest.parts is not None
+        if embedder is None:
             return []
         inside = manifest.folder(folder)
         opened = FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True)
@@ -314,13 +316,15 @@ class _Mender:
             failed = make_parts(
                 lacking,
                 self._photos.read,
+                parts.whole_of,
                 PartEmbedder(embedder),
                 lambda found: parts.append(found, announce=True),
                 reads_ahead=self._photos.reads_ahead,
                 quiet=self._quiet,
             )
         self._write_index()
-        return [f"the parts of {len(lacking) - failed} photos are found again"]
+        made = len(lacking) - failed
+        return [f"the parts of {counted(made, 'photo')} are found again"] if made else []
 
     def _write_index(self) -> str:
         """Build the index of all rows, and that of parts, and commit them."""

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from deepfood.counted import counted
 from deepfood.embed import Vectors
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.cursor import Scores
@@ -47,8 +48,8 @@ class SearchedParts:
         path = manifest.parts_index_path(folder)
         if about.covered > len(vectors):
             raise ArtifactCorruptError(
-                f"{path} covers {about.covered} vectors, and there are {len(vectors)} parts: run "
-                "deepfood verify --repair"
+                f"{path} covers {counted(about.covered, 'vector')}, and there are "
+                f"{len(vectors):,} of parts: run deepfood verify --repair"
             )
         index = INDEXES[about.index.kind].open(vectors, path, about.index, about.covered)
         nothing = np.empty(0, np.int64)
@@ -68,8 +69,8 @@ class SearchedParts:
             index = index.extended(vectors)
         if last > len(vectors):
             raise ArtifactCorruptError(
-                f"{self.stored.path} has {len(vectors)} vectors of parts, and {last} are wanted: "
-                "run deepfood verify --repair"
+                f"{self.stored.path} has {counted(vectors, 'vector')} of parts, and "
+                f"{last:,} are wanted: run deepfood verify --repair"
             )
         owner = np.full(len(vectors), -1, np.int64)
         owner[: len(self.owner)] = self.owner

@@ -131,13 +131,22 @@ class Store:
     @classmethod
     def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
         """Open to read only. The disk may be read-only; another process may be writing."""
+        return cls._open(folder, dimension, storage, 2)
+
+    @classmethod
+    def open_to_check(cls, folder: Path, dimension: int, storage: Storage) -> Self:
+        """Open as `open` does, with one connection for all, so that `one_moment` is of all."""
+        return cls._open(folder, dimension, storage, 1)
+
+    @classmethod
+    def _open(cls, folder: Path, dimension: int, storage: Storage, connections: int) -> Self:
         path = folder / CATALOGUE
         try:
             if not path.is_file():
                 raise ArtifactMissingError(f"{path} is missing")
             with raising_disk_full(folder):  # readers too need room for its -shm
-                reading, filtering = connect_to_read(path), connect_to_read(path)
-                return cls(folder, dimension, storage, reading, filtering)
+                opened = [connect_to_read(path) for _ in range(connections)]
+                return cls(folder, dimension, storage, *opened)
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
         except OSError as error:
@@ -198,7 +207,7 @@ class Store:
 
         Raises ArtifactCorruptError where a change is altered or missing.
         """
-        with self._read_transaction():
+        with self.one_moment():
             state = self.state()
             found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE seq > ?", seq)
         whole = all(
@@ -213,7 +222,7 @@ class Store:
 
         Raises ArtifactCorruptError where rows and changes disagree.
         """
-        with self._read_transaction():
+        with self.one_moment():
             state = self.state()
             found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE kind = 'remove'")
             holes = [row for _, row, _, _ in found]
@@ -305,7 +314,7 @@ class Store:
 
     def skipped(self) -> list[Skipped]:
         """All skipped files, by name. Raises ArtifactCorruptError where one is altered."""
-        with self._read_transaction():
+        with self.one_moment():
             self.check_sum("skipped")
             found = list(self.all_skipped())
         for one, whole in found:
@@ -323,7 +332,7 @@ class Store:
 
     def check_sum(self, table: Literal["skipped", "absent"]) -> None:
         """Raise ArtifactCorruptError where rows of the table are missing or altered."""
-        with self._read_transaction(), self._read_errors():
+        with self.one_moment(), self._read_errors():
             if not sum_fits(self._db, table):
                 raise self._altered(f"its table `{table}`")
 
@@ -441,7 +450,7 @@ class Store:
         )
 
     @contextmanager
-    def _read_transaction(self) -> Iterator[None]:
+    def one_moment(self) -> Iterator[None]:
         """A read transaction: all queries inside see one state, whatever others write."""
         with self._lock, self._read_errors():
             own = not self._db.in_transaction
@@ -450,7 +459,7 @@ class Store:
             try:
                 yield
             finally:
-                if own:
+                if own and self._db.in_transaction:  # SQLite may end it where a page is damaged
                     self._db.execute("COMMIT")
 
     def _one(self, statement: str) -> Any:

@@ -31,7 +31,7 @@ from deepfood.gallery.fold import Fold, ManualEdits
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, VectorFile
 from deepfood.local.attribute_faults import attribute_faults
-from deepfood.local.checkpoints import checkpoints, followed, read_checkpoint
+from deepfood.local.checkpoints import checkpoints, read_checkpoint
 from deepfood.local.journal import Journal
 from deepfood.local.manifest import (
     LocalManifest,
@@ -42,6 +42,8 @@ from deepfood.local.mend_feedback import feedback_faults
 from deepfood.local.parts import StoredParts
 from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
+from deepfood.local.reindex import while_nobody_writes
+from deepfood.local.snapshot import manifest_stamp
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.local.written_index import written_faults
 from deepfood.progress import bar
@@ -74,6 +76,8 @@ Mend = Literal[
 
 
 _BATCH = 500
+#: How often a gallery is checked whose generation or index is replaced meanwhile.
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,26 @@ def gallery_problems(
 
 
 def find_faults(
-    folder: Path, photos: PhotoAccess = IN_PLACE, *, quiet: bool = False
-) -> Iterator[Fault]:
-    """Every fault. Work in progress, and what the next writer cleans up, is none."""
+    folder: Path, photos: PhotoAccess = IN_PLACE, *, alone: bool = False, quiet: bool = False
+) -> list[Fault]:
+    """Every fault. Work in progress, and what the next writer cleans up, is none.
+
+    `alone` is for the holder of the write lock; otherwise others may write meanwhile.
+    """
+    for left in reversed(range(_ATTEMPTS)):
+        stamp = manifest_stamp(folder)
+        try:
+            faults = list(_faults(folder, photos, alone=alone, quiet=quiet))
+        except FileNotFoundError:
+            if not left or manifest_stamp(folder) == stamp:
+                raise
+            continue
+        if not faults or manifest_stamp(folder) == stamp:
+            break  # else a build or an index may have replaced files that were looked for
+    return faults
+
+
+def _faults(folder: Path, photos: PhotoAccess, *, alone: bool, quiet: bool) -> Iterator[Fault]:
     manifest = LocalManifest.read(folder)
     for problem in model_problems(manifest.model_folder(folder), manifest.model_fingerprint):
         yield Fault(f"the copy of the Model: {problem}", "model")
@@ -116,29 +137,29 @@ def find_faults(
             yield Fault(problem, "feedback")
     except ArtifactError as error:
         yield Fault(short_error_text(error), _if_damaged(error, "feedback"))
-    journal, fold = Journal(folder), None
+    journal = Journal(folder)
     try:
-        fold = followed(Fold(), journal)  # every record, without checkpoints
-        if not journal.is_there:
-            yield Fault(f"the journal: {journal.folder} is missing", "journal")
+        store = Store.open_to_check(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
-        yield Fault(f"the journal: {short_error_text(error)}", _if_damaged(error, "journal"))
-    yield from _checkpoint_faults(journal)
-    try:
-        store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
-    except ArtifactError as error:
+        yield from _read_journal(journal, None)[1]
+        yield from _checkpoint_faults(journal)
         yield Fault(f"the catalogue: {short_error_text(error)}", _if_damaged(error, "catalogue"))
         return
     try:
-        yield from catalogue_faults(store)
-        if fold is not None:
-            yield from _faults_beside_journal(store, journal, fold)
-        yield from _vector_faults(store, manifest)
-        yield from _part_faults(folder, store, manifest)
+        with store.one_moment():
+            newest = _newest_in(store)  # before the journal, which then has all of the catalogue
+            fold, faults = _read_journal(journal, newest)
+            yield from faults
+            yield from _checkpoint_faults(journal)
+            yield from catalogue_faults(store)
+            if fold is not None:
+                yield from _faults_beside_journal(store, journal, fold, folder, alone=alone)
+            yield from _vector_faults(store, manifest)
+            yield from _part_faults(folder, store, manifest)
         yield from _photo_faults(
             store, PhotoPlaces(folder, manifest.photos_root, photos), quiet=quiet
         )
-        yield from _orphans(folder, manifest, store)
+        yield from _orphans(folder, manifest, store, alone=alone)
     except ArtifactError as error:  # nothing more can be checked
         yield Fault(f"the catalogue: {short_error_text(error)}", _if_damaged(error, "catalogue"))
     finally:
@@ -223,6 +244,29 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
 
 
+def _newest_in(store: Store) -> int | None:
+    """The number of the newest record in a catalogue; None where that cannot be read."""
+    try:
+        return store.state().head.number
+    except ArtifactError:
+        return None
+
+
+def _read_journal(journal: Journal, until: int | None) -> tuple[Fold | None, list[Fault]]:
+    """The fold of the records up to a number, and faults. All are read, without checkpoints."""
+    fold = Fold()
+    try:
+        for record in journal.records():
+            if until is None or record.number <= until:
+                fold.apply(record, journal)
+        if not journal.is_there:
+            return fold, [Fault(f"the journal: {journal.folder} is missing", "journal")]
+    except ArtifactError as error:
+        what = f"the journal: {short_error_text(error)}"
+        return None, [Fault(what, _if_damaged(error, "journal"))]
+    return fold, []
+
+
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
     """Faults of checkpoints, which must belong to an existing record, and of tables."""
     for sha256 in journal.tables():
@@ -236,15 +280,19 @@ def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
         try:
             next(journal.records(read_checkpoint(path).head), None)
         except ArtifactError as error:
+            if not path.exists():  # replaced by a newer one meanwhile
+                continue
             what = f"the checkpoint {path.name}: {short_error_text(error)}"
             yield Fault(what, _if_damaged(error, "drop"), path=path)
 
 
-def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
+def _faults_beside_journal(
+    store: Store, journal: Journal, fold: Fold, folder: Path, *, alone: bool
+) -> Iterator[Fault]:
     """Where catalogue and journal disagree."""
     try:
-        if check_head(store, journal) != store.state().head:
-            lacking = journal.head().number - store.state().head.number
+        behind = check_head(store, journal) != store.state().head
+        if behind and (lacking := _lacking(store, journal, folder, alone=alone)):
             yield Fault(f"the catalogue lacks the {counted(lacking, 'newest change')}", "edits")
             return
     except ArtifactError as error:
@@ -291,6 +339,15 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             if kept is None:
                 what = f"the manual edits of the absent photo {photo_id} are missing"
                 yield Fault(what, "edits")
+
+
+def _lacking(store: Store, journal: Journal, folder: Path, *, alone: bool) -> int:
+    """How many records no writer has brought from the journal to the catalogue."""
+    with (
+        while_nobody_writes(folder, alone=alone) as idle,
+        contextlib.closing(Store.open(store.folder, store.dimension, store.storage)) as now,
+    ):
+        return journal.head().number - now.state().head.number if idle else 0
 
 
 def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
@@ -346,7 +403,8 @@ def _part_faults(folder: Path, store: Store, manifest: LocalManifest) -> Iterato
         what = f"the parts of the photo {sha256[:ID_DIGITS]} are altered or missing"
         yield Fault(what, "parts", file=sha256)
     if lacking := parts.lacking():
-        yield Fault(f"{len(lacking)} photos were not looked at for their parts", "parts")
+        some = counted(lacking, "photo was", "photos were")
+        yield Fault(f"{some} not looked at for parts", "parts")
     if manifest.parts.covered > parts.rows():
         yield Fault("the index of parts covers more than there are", "index")
     listed = path.relative_to(folder).as_posix() in manifest.files
@@ -418,9 +476,15 @@ class _OtherSizeError(PhotoError):
     pass
 
 
-def _orphans(folder: Path, manifest: LocalManifest, store: Store) -> Iterator[Fault]:
-    for path in leftovers(folder, manifest):
-        yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
+def _orphans(
+    folder: Path, manifest: LocalManifest, store: Store, *, alone: bool
+) -> Iterator[Fault]:
+    if leftovers(folder, manifest):  # or what a build or an index is about to commit
+        with while_nobody_writes(folder, alone=alone) as idle:
+            found = leftovers(folder, manifest) if idle else []
+        for path in found:
+            what = f"{path.relative_to(folder)} belongs to nothing that lives"
+            yield Fault(what, "drop", path=path)
     files = PhotoFiles(folder)
     if files.is_pulled:  # it may keep photos of other releases
         return

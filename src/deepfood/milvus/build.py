@@ -95,7 +95,8 @@ def _in_place(build: FollowingBuild, connection: Connection, settings: Settings)
         work = _follower(gallery, writer, gallery, build.embedder)
         build.follow(work, gallery)
         work.catch_up_with_all()
-        now, left_out = gallery.follow(), build.choice.skipped
+        before, left_out = gallery.follow(), build.choice.skipped
+        now = before
         changed = build.changed or revision.was_begun or now.photos_root != str(source.root)
         if changed:
             revision.begin()
@@ -105,7 +106,7 @@ def _in_place(build: FollowingBuild, connection: Connection, settings: Settings)
             made = calibration_fields(gallery, model, quiet=build.quiet)
             now = revision.commit({"photos_root": str(source.root), **made})
         writer.journal.write_checkpoint_if_long(work.reading)
-        return build.report(now, gallery.count, up_to_date=not changed)
+        return build.report(now, gallery.count, before=before, up_to_date=not changed)
 
 
 def _begin_journal(writer: MilvusWriter) -> None:
@@ -120,6 +121,7 @@ def _with_another_model(
     embedder, root = build.embedder, str(build.source.root)
     with renewal(address, settings) as (lease, now):
         check_source(now, build.source, build.consent)
+        before = now.manifest
         collection, _ = begin_generation(now, embedder.model, root, settings)
         writer = MilvusWriter(now.connection, settings, collection=collection)
         gallery = MilvusGallery(now.connection, settings, collection)
@@ -133,7 +135,7 @@ def _with_another_model(
         manifest, _ = take_over(
             lease, now, work, changes, drop_unreadable=True, left_out=build.choice.skipped
         )
-        return build.report(manifest, gallery.count, up_to_date=False)
+        return build.report(manifest, gallery.count, before=before, up_to_date=False)
 
 
 def _follower(

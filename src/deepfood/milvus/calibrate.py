@@ -55,6 +55,7 @@ def recalibrate_on_milvus(
     came meanwhile, and EngineError.
     """
     with MilvusGallery.open(address, settings, model) as gallery:
+        generation = gallery.manifest.generation  # it follows to the next one meanwhile
         found = calibrate(
             labelled_photos(gallery),
             model.trained_on,
@@ -63,7 +64,6 @@ def recalibrate_on_milvus(
             embed_words=word_embedder(model),
             quiet=quiet,
         )
-        generation = gallery.manifest.generation
     if not keep_on_milvus(address, found, generation, model, settings):
         raise ArtifactBusyError(
             f"{address} was built again meanwhile, so its answers are as they were: calibrate again"

@@ -18,6 +18,7 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.reports import BuildReport, Consent
 from deepfood.gallery.source_table import changed_cells, import_of, table_of
+from deepfood.gallery.tuned import is_untuned
 from deepfood.milvus.absent_edits import AbsentEdits
 from deepfood.milvus.facts import Facts
 from deepfood.milvus.follow import JournalFollower, photos_in
@@ -125,8 +126,14 @@ class FollowingBuild:
         work.delete(dropped)
 
     def report(
-        self, manifest: MilvusManifest, count: int, *, up_to_date: bool
+        self,
+        manifest: MilvusManifest,
+        count: int,
+        *,
+        before: MilvusManifest | None = None,
+        up_to_date: bool,
     ) -> BuildReport[MilvusManifest]:
+        """`before` is the manifest that the build began with, if there was one."""
         return BuildReport(
             manifest,
             count,
@@ -138,6 +145,7 @@ class FollowingBuild:
             up_to_date,
             self.gone,
             attributes=self.attributes,
+            untuned=is_untuned(before, manifest),
         )
 
     def _import_table(

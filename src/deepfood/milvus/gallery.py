@@ -271,6 +271,10 @@ class MilvusGallery:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""
         return np.array(self._row(photo_id, ["vector"])["vector"], np.float32)
 
+    def is_found_by_part(self, photo_id: str, query: Vectors) -> bool:
+        """Never: a collection keeps no parts of photos."""
+        return False
+
     def vectors(self, photo_ids: Sequence[str]) -> Vectors:
         """The vectors, float32 [photos, dimension], of photos. Raises PhotoNotFoundError."""
         now = self.refresh()

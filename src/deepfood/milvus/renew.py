@@ -12,6 +12,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from deepfood.config import Settings
@@ -21,6 +22,7 @@ from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_los
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import Photo, Skipped, unreadable
 from deepfood.gallery.reports import RenewReport
+from deepfood.gallery.tuned import is_untuned
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import drop_images
 from deepfood.milvus.calibrate import calibration_fields
@@ -101,7 +103,10 @@ def reembed_on_milvus(
         fields = calibration_fields(work.gallery, model, quiet=quiet)
         finish_index(living.connection, collection, quiet=quiet)
         done, lost = take_over(lease, living, work, fields, drop_unreadable=drop_unreadable)
-        return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
+        return replace(
+            _report(done, work.gallery.count, work.made, lost, started, swapped=True),
+            untuned=is_untuned(now, done),
+        )
 
 
 def rollback_on_milvus(

@@ -35,8 +35,9 @@ LEAST_SCORE = 0.36
 
 #: The longer side in pixels of the picture of which boxes are taken: enough for the smallest.
 _LONGEST = 1600
-#: Cells along the sides of the feature map: 640 x 480 pixels for the Model that ships.
-_CELLS = (20, 15)
+#: Cells along the width and height of the feature map of wide, upright and nearly square photos:
+#: 640 x 480 pixels, 480 x 640 and 576 x 576 for the Model that ships.
+_FRAMES = ((20, 15), (15, 20), (18, 18))
 #: How many times a photo is enlarged for it, at most.
 _MOST_ENLARGED = 3
 #: Sides of windows, as shares of the shorter side of the map, and their width by their height.
@@ -129,14 +130,14 @@ def _framed(
 ) -> tuple[Pixels, int, int]:
     """The picture with a margin at the right or below, uint8 [h, w, 3], and its own cells.
 
-    Their number along its height and its width. All upright pictures have one shape, and all
-    others. The margin has the mean colour, which is zero to the network, as what is beyond.
+    Their number along its height and its width. It has the frame in which it is largest. The margin
+    has the mean colour, which is zero to the network, as what is beyond.
     """
-    longer, shorter = _CELLS
-    cells = (longer, shorter) if picture.width >= picture.height else (shorter, longer)
-    scale = min(
-        longer * stride / max(picture.size), shorter * stride / min(picture.size), _MOST_ENLARGED
+    scale, cells = max(
+        (min(side * stride / own for side, own in zip(frame, picture.size, strict=True)), frame)
+        for frame in _FRAMES
     )
+    scale = min(scale, _MOST_ENLARGED)
     across, down = (max(1, round(side * scale / stride)) for side in picture.size)
     colour = tuple(round(255 * value) for value in mean)
     framed = Image.new("RGB", (cells[0] * stride, cells[1] * stride), colour)
@@ -190,14 +191,15 @@ def iou(one: Box, other: Box) -> float:
 
 @lru_cache(maxsize=32)
 def _windows(height: int, width: int) -> _Cells:
-    """All windows of a map: int64 [n, 4], left, top, right and bottom in cells."""
+    """All windows of a map: int64 [n, 4], left, top, right and bottom in cells.
+
+    The map has more than _LEAST_CELLS on each side, so that every window fits.
+    """
     found = set()
     for side in _SIDES:
         for ratio in _RATIOS:
             across = max(_LEAST_CELLS, round(side * min(height, width) * ratio**0.5))
             down = max(_LEAST_CELLS, round(side * min(height, width) / ratio**0.5))
-            if across > width or down > height:
-                continue
             step = max(1, round(min(across, down) / 5))
             for y in {*range(0, height - down + 1, step), height - down}:
                 for x in {*range(0, width - across + 1, step), width - across}:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from deepfood import runtimes
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.embed import open_embedder
 from deepfood.errors import DeepfoodError, NoHeatMapError
 from deepfood.gallery.calibration import Calibration
@@ -26,7 +27,7 @@ from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService
 
 #: Tables of two to four dishes, and photos of one, that the curves are fitted on: a few seconds.
-TABLES, SINGLE = 30, 20
+TABLES, SINGLE = 30, 60
 #: The fewest labelled photos that tables are made of, and the most that are drawn for them: most of
 #: a gallery's may be photos that the Model was trained on.
 LEAST_PHOTOS, _DRAWN = 60, 5000
@@ -52,12 +53,12 @@ def calibrate_plates(
         return calibration
     gallery, model = engine.open()
     with closing(gallery):
+        generation = gallery.manifest.generation  # a gallery follows to the next one
         labelled = gallery.sample(_DRAWN, 0, IsKnown("label", True))
         photos = sorted(
             (photo for photo in labelled if photo.id not in model.trained_on),
             key=lambda photo: photo.id,
         )
-        generation = gallery.manifest.generation
         plates, why_not = None, _too_few(photos)
         if why_not is None:
             service = SearchService(gallery, open_embedder(settings, model, latency=True), settings)
@@ -78,8 +79,8 @@ def _too_few(photos: Sequence[Photo]) -> str | None:
     if len(photos) >= LEAST_PHOTOS and labels > 1:
         return None
     return (
-        f"{len(photos)} photos with {labels} labels to make tables of, and {LEAST_PHOTOS} with 2 "
-        "are needed that the Model was not trained on"
+        f"{counted(photos, 'photo')} with {counted(labels, 'label')} to make tables of, and "
+        f"{LEAST_PHOTOS} with 2 are needed that the Model was not trained on"
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from deepfood import __version__
+from deepfood.counted import counted
 from deepfood.errors import ArtifactBusyError, DatasetError
 from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
 from deepfood.evaluate.metrics import measure
@@ -201,12 +202,12 @@ def _unheard(heard: Heard) -> str:
     """Why nothing can be learned from the votes; "" where something can."""
     if not heard.trusted:
         return (
-            f"nothing is learned: the votes of {heard.sessions} sessions agree with the gallery's "
-            "labels no more often than by chance"
+            f"nothing is learned: the votes of {counted(heard.sessions, 'session')} match the "
+            "gallery's labels no more often than by chance"
         )
     if not heard.questions and not heard.photos:
         return (
-            f"nothing is learned: the {heard.votes} votes do not say surely enough what any "
+            f"nothing is learned: {counted(heard.votes, 'vote')} cannot say surely enough what any "
             "question or unlabelled photo shows; more of them will"
         )
     return ""
@@ -378,10 +379,11 @@ def _card(base: Model, report: LearnReport) -> str:
     notes = "".join(f"- {note}\n" for note in report.notes) or "- none\n"
     return f"""# {base.manifest.name}, learned
 
-A head on {base.manifest.name}, fitted by `deepfood learn` to {report.train_photos} photos of a
-gallery and {heard.questions} questions, of {len(report.labels)} labels. The labels of these
-questions, and of {heard.photos} photos that had none, are from votes of {heard.trusted} sessions.
-Measured on {report.val_photos} held-out photos:
+A head on {base.manifest.name}, fitted by `deepfood learn` to
+{counted(report.train_photos, "photo")} of a gallery and {counted(heard.questions, "question")}, of
+{counted(report.labels, "label")}. The labels of the questions, and of
+{counted(heard.photos, "photo")} that had none, are from votes of
+{counted(heard.trusted, "session")}. Measured on {counted(report.val_photos, "held-out photo")}:
 
 | | before | after | difference (95 % interval) |
 |---|---|---|---|

@@ -7,6 +7,7 @@ from torch import nn
 
 from deepfood.photo import Preprocess
 from deepfood.train.backbone import first_stages
+from deepfood.train.depthwise import fast_depthwise
 from deepfood.train.losses import Loss
 from deepfood.train.recipe import Recipe
 
@@ -61,7 +62,11 @@ class Learner(nn.Module):
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embeddings float32 [n, dimension], without normalization to length 1."""
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
+        device = pixels.device
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=self.bf16),
+            fast_depthwise(device, bf16=self.bf16),
+        ):
             embeddings: torch.Tensor = self.backbone(self.normalise(pixels))
         return embeddings.float()
 

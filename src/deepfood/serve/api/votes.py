@@ -14,11 +14,13 @@ from deepfood.errors import (
     DiskFullError,
 )
 from deepfood.gallery.feedback import Feedback, Vote
+from deepfood.gallery.protocol import SearchedGallery
 from deepfood.serve.api.forms import photo_in
 from deepfood.serve.api.parsing import read_json
 from deepfood.serve.api.problems import PROBLEMS, documented
 from deepfood.serve.api.requests import FeedbackRequest, accepts
 from deepfood.serve.api.resources import Resources, ResourcesDep
+from deepfood.serve.asked import Asked
 from deepfood.serve.edge.problem import WrongValueError
 
 #: Votes that are kept of one browser session, so that none outweighs all others.
@@ -65,6 +67,7 @@ def _keep(resources: Resources, wanted: FeedbackRequest) -> None:
     hit = wanted.hit
     if wanted.right is not None:  # what was said of a photo that is gone can be taken back
         hit = service.gallery.photo(wanted.hit).id
+        _check_whole(service.gallery, hit, asked)
     vote = Vote(
         session=hashlib.sha256(wanted.session.encode()).hexdigest()[:_SESSION_DIGITS],
         question=asked.sha256,
@@ -93,6 +96,17 @@ def _keep(resources: Resources, wanted: FeedbackRequest) -> None:
         raise HTTPException(
             500, "feedback cannot be kept: its file is damaged, and the service's log says more"
         ) from error
+
+
+def _check_whole(gallery: SearchedGallery, hit: str, asked: Asked) -> None:
+    """Raise WrongValueError for a photo that was found by a dish on it."""
+    current = asked.model == gallery.manifest.model_fingerprint
+    if current and asked.vector is not None and gallery.is_found_by_part(hit, asked.vector):
+        raise WrongValueError(
+            "the photo was found by a dish on it, and a vote is about the label of the whole: vote "
+            "on hits without a `box`",
+            "hit",
+        )
 
 
 def _check_photo(photo: bytes, sha256: str, most_bytes: int) -> None:

@@ -91,6 +91,7 @@ async function showSearch(search, signal, focus) {
   if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
   showField(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
+  loaded.then(() => gallery.takesVotes && haveVotes()); // while the server searches
   try {
     const [answer, plate] = await Promise.all([
       findAnswer(search, signal, () => {

@@ -17,14 +17,15 @@ const OPEN = 3; // facets that are open at first
 const OTHER_NAMES = "also"; // what words are found in, and too many to choose from
 const WANTED_SETS = ["diet"]; // safety sets that are asked for; others are kept out, as allergens
 
-/** Whether a facet is one to choose from. Addresses are links, and what each photo has of its own is
- *  none. */
-export function isOffered({ name, type, known, distinct, values, bins }) {
+/** Whether a facet is one to choose from. Addresses are links. */
+export function isOffered({ name, type, known, values, bins }) {
   if (!known || name === OTHER_NAMES) return false;
   if (type === "number") return bins.length > 1;
-  if (values.every(({ value }) => /^https?:/.test(value))) return false;
-  return type !== "text" || distinct < 3 || values[0].count > 1;
+  return !values.every(({ value }) => /^https?:/.test(value));
 }
+
+/** Whether each photo has a text of its own: these are not listed, and can be looked for. */
+const isOwn = ({ type, distinct, values }) => type === "text" && distinct > 2 && values[0].count === 1;
 
 /** What choosing a value of a facet asks for. */
 function choiceOf({ type, name, safety }) {
@@ -39,7 +40,7 @@ export function drawFacet(facet, change, place) {
   const [box, title, unknown] = ["details", "summary", "p"].map((tag) => element(tag, ""));
   box.className = "facet";
   box.dataset.name = name;
-  box.open = place < OPEN;
+  box.open = place < OPEN && !isOwn(facet);
   const called = element("bdi", heading(name));
   title.append(...(is === "without" ? parts("facet.without", { name: called }) : [called]));
   unknown.className = "hides";
@@ -55,6 +56,14 @@ export function drawFacet(facet, change, place) {
     unknown.hidden = !rest.unknown || !(safety || chosen.length);
   }
   return { element: box, update };
+}
+
+/** The values of a facet that begin as typed, also those that are not listed. */
+async function valuesBeyond(name, typed) {
+  const said = new URLSearchParams({ q: typed, limit: 50 });
+  if (name === "label") return (await ask(`api/v1/labels?${said}`)).labels.map(({ label }) => label);
+  const found = await ask(`api/v1/suggest?${said}`);
+  return found.filter(({ field }) => field === name).map(({ text }) => text);
 }
 
 function drawValues(facet, is, change) {
@@ -120,13 +129,14 @@ function drawValues(facet, is, change) {
     const typed = find.value.trim().toLowerCase();
     const every = valuesOf(state);
     const fit = every.filter((value) => !typed || String(readable(String(value))).toLowerCase().includes(typed));
-    const shown = long || typed ? fit : fit.filter((value, at) => at < SHOWN || isChosen(value));
+    const few = isOwn(facet) ? 0 : SHOWN;
+    const shown = long || typed ? fit : fit.filter((value, at) => at < few || isChosen(value));
     for (const value of shown) if (!boxes.has(value)) boxes.set(value, box(value));
     const items = shown.map((value) => boxes.get(value));
     const focused = list.contains(document.activeElement) ? document.activeElement : null;
     if (items.length !== list.children.length || items.some((one, at) => one !== list.children[at])) {
       list.replaceChildren(...items);
-      if (focused?.isConnected) focused.focus({ preventScroll: true });
+      if (focused) (focused.isConnected ? focused : find).focus({ preventScroll: true });
     }
     for (const value of shown) {
       const [input, , count] = boxes.get(value).firstElementChild.children;
@@ -135,8 +145,8 @@ function drawValues(facet, is, change) {
       count.textContent = many === null ? "" : number(many);
       boxes.get(value).classList.toggle("none", many === 0 && !input.checked);
     }
-    find.hidden = every.length <= MANY;
-    all.hidden = Boolean(typed) || every.length <= SHOWN;
+    find.hidden = every.length <= MANY && !isOwn(facet);
+    all.hidden = Boolean(typed) || every.length <= SHOWN || isOwn(facet);
     all.textContent = long ? t("facet.fewer") : t("facet.all", { count: every.length });
     all.setAttribute("aria-expanded", String(long));
   }
@@ -147,10 +157,11 @@ function drawValues(facet, is, change) {
   });
   find.addEventListener("input", async () => {
     draw();
-    if (name !== "label" || facet.distinct <= facet.values.length || !find.value.trim()) return;
-    const said = new URLSearchParams({ q: find.value, limit: 50 }); // labels beyond those listed
-    const { labels } = await ask(`api/v1/labels?${said}`).catch(() => ({ labels: [] }));
-    further = labels.map(({ label }) => label);
+    const typed = find.value;
+    if (facet.distinct <= facet.values.length || !typed.trim()) return;
+    const found = await valuesBeyond(name, typed).catch(() => []);
+    if (find.value !== typed) return; // more was typed meanwhile
+    further = found;
     draw();
   });
   return {

@@ -8,9 +8,9 @@ export const photos = new Map();
 
 /** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. `count`: of photos.
  *  `changes`: whether who has a key can change it.
- *  `takesUrls`: whether the server fetches photos by their addresses. `keepsPhotos`: whether with a
- *  vote it keeps the photo asked with. `loaded` is done when the server has answered. */
-export const gallery = { columns: [], fit: null, count: null, changes: null, takesUrls: false, keepsPhotos: false, loaded: null };
+ *  `takesUrls`: whether the server fetches photos by their addresses. `takesVotes`: whether on hits;
+ *  `keepsPhotos`: whether it keeps the photo asked with, too. `loaded` is done when the server has answered. */
+export const gallery = { columns: [], fit: null, count: null, changes: null, takesUrls: false, takesVotes: false, keepsPhotos: false, loaded: null };
 
 /** Ask the server; answers {count, labels}. */
 export async function loadGallery() {
@@ -18,6 +18,7 @@ export async function loadGallery() {
   gallery.columns = attributes;
   gallery.count = count;
   gallery.takesUrls = takes.query_urls;
+  gallery.takesVotes = takes.feedback;
   gallery.keepsPhotos = takes.feedback_photos;
   gallery.fit = { resize, crop };
   gallery.changes = changes;

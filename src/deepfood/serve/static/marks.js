@@ -1,11 +1,12 @@
 // The marks on what was found: more like this, less like this. They wait in the tray until they are
-// searched with.
+// searched with. The visit that they were searched from keeps them, in history.state: `marks`.
 
 import { $, announce, element } from "./dom.js";
 import { nameOf } from "./gallery.js";
 import { keep, restored } from "./stored.js";
 import { t } from "./text.js";
 import { fillPart, trayItem } from "./tray.js";
+import { askedExamples } from "./visits.js";
 
 const KEY = "deepfood.marks";
 const SAYS = { more: t("card.more"), less: t("card.less") };
@@ -45,6 +46,17 @@ function set(marks) {
   showTray();
 }
 
+const keepHere = (marks) => history.replaceState({ ...history.state, marks }, "");
+
+/** Back where they were searched from, the marks wait again; what is searched with does not. */
+function restore() {
+  const here = history.state?.marks ?? [];
+  const asked = askedExamples().map(({ id }) => id);
+  const others = marked.filter(({ id }) => !here.some((one) => one.id === id));
+  const marks = [...here, ...others].filter(({ id }) => !asked.includes(id));
+  if (JSON.stringify(marks) !== JSON.stringify(marked)) set(marks);
+}
+
 function showTray() {
   fillPart($("tray-marks"), $("tray-marked"), marked.map(item));
 }
@@ -71,13 +83,19 @@ export function onMarked(fits, search) {
     const marks = isNew ? [...others, { id, ...(kind === "less" && { unlike: true }) }] : others;
     if (isNew && !fits(marks)) return;
     set(marks);
+    if (history.state?.marks) keepHere(marks);
     announce(t("marks.said", { count: marks.length }));
   });
   $("tray-search").addEventListener("click", () => {
     const marks = marked;
+    keepHere(marks);
     set([]);
     search(marks);
   });
-  $("tray-clear").addEventListener("click", () => set([]));
+  $("tray-clear").addEventListener("click", () => {
+    set([]);
+    if (history.state?.marks) keepHere([]);
+  });
+  addEventListener("popstate", restore);
   showTray();
 }
