@@ -7,11 +7,14 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from deepfood.cli.app import _error_line
+from deepfood.cli.calibrate import calibration_line
 from deepfood.data.ifct2017 import _TITLE
 from deepfood.evaluate import feature_page
 from live import free_address, run_here
@@ -369,3 +372,24 @@ def _smaller(seed: int) -> bytes:
     file = io.BytesIO()
     plate(seed).resize((80, 60)).save(file, "PNG")
     return file.getvalue()
+
+
+def test_a_catalogue_that_cannot_be_opened_is_an_error_of_one_line() -> None:
+    line = _error_line(sqlite3.OperationalError("unable to open database file"))
+    assert line.startswith("SQLite cannot use a catalogue: unable to open database file; check")
+
+
+def test_how_plates_are_calibrated_is_told() -> None:
+    about = {
+        "queries": 1,
+        "queries_from": "its own",
+        "label_accuracy": 0.5,
+        "auroc": 0.5,
+        "hit_ece": 0.0,
+        "label_ece": 0.0,
+        "plates": {"tables": 30},
+        "no_plates": None,
+    }
+    assert calibration_line(about, None).endswith("; plates on 30 made tables")
+    about |= {"plates": None, "no_plates": "too few photos"}
+    assert calibration_line(about, None).endswith("; plates by fixed rules (too few photos)")
