@@ -23,7 +23,7 @@ from test_api import problem
 from deepfood.local.lock import only_writer
 from deepfood.serve.api.keys import new_key
 from deepfood.serve.current import Upkeep
-from live import Server, run_deepfood, serving
+from live import Server, build_tiny, run_deepfood, serving
 from plates import jpeg, write_photos, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -51,26 +51,12 @@ def with_keys(hashes: str) -> Iterator[None]:
         del os.environ["DEEPFOOD_API_KEY_HASHES"]
 
 
-@pytest.fixture
-def built(tmp_path: Path) -> Path:
-    write_tiny_model(tmp_path / "model")
-    write_photos(tmp_path / "photos", 20)
-    build(tmp_path)
-    return tmp_path / "gallery"
-
-
-def build(root: Path, model: str = "model", *more: object) -> None:
-    run_deepfood(
-        *("build", root / "photos", "--out", root / "gallery", "--model", root / model), *more
-    )
-
-
 @pytest.fixture(scope="module")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
     root = tmp_path_factory.mktemp("living")
     write_tiny_model(root / "model")
     write_photos(root / "photos", 20)
-    build(root)
+    build_tiny(root)
     with contextlib.ExitStack() as servers:
         with with_keys(f"{OTHER_HASH} {HASH}"):
             many = servers.enter_context(serving(root / "gallery", "--workers", "2"))
@@ -433,13 +419,13 @@ def test_a_new_generation_and_a_new_model_come_without_a_failed_search(built: Pa
         about = f"{server.url}/api/v1/gallery"
         with Searching(server.url) as searching:
             write_photos(root / "photos", 5, start=50)
-            build(root, "model", "--index", "hnsw")
+            build_tiny(root, "model", "--index", "hnsw")
             for _ in range(20):
                 now = httpx.get(about, timeout=300).json()
                 assert (now["index"], now["photos"]) == ("hnsw", 25)
             assert ids(search(server.url, jpeg(52), k=1))
             added = add(server.url, jpeg(60)).json()["id"]
-            build(root, "finer", "--index", "exact")
+            build_tiny(root, "finer", "--index", "exact")
             deadline = time.monotonic() + 300
             while {httpx.get(about, timeout=300).json()["model"] for _ in range(10)} != {"finer"}:
                 assert time.monotonic() < deadline, "not followed"
@@ -458,7 +444,7 @@ def test_a_photo_is_added_to_a_gallery_that_has_another_model_by_now(
     write_tiny_model(built.parent / "finer", name="finer", pool=4)
     with held_server(built, api_key_hashes=HASH) as (port, service):
         url = f"http://127.0.0.1:{port}"
-        build(built.parent, "finer")
+        build_tiny(built.parent, "finer")
         assert service.embedder.model.manifest.name == "tiny"
         added = add(url, jpeg(60), label="Leek")
         assert (added.status_code, added.json()["label"]) == (201, "Leek")
@@ -473,6 +459,6 @@ def test_a_reload_takes_up_a_new_model_at_once(built: Path) -> None:
     root = built.parent
     write_tiny_model(root / "finer", name="finer", pool=4)
     with with_keys(HASH), serving(built) as server:
-        build(root, "finer")
+        build_tiny(root, "finer")
         now = httpx.post(f"{server.url}/api/v1/admin/reload", headers=BEARER, timeout=300).json()
         assert (now["model"], now["photos"]) == ("finer", 20)

@@ -14,24 +14,10 @@ from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.renew import only_renewal
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.service import open_service
-from live import run_deepfood
-from plates import write_photos, write_tiny_model
+from live import build_tiny, run_deepfood
+from plates import write_photos
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def built(tmp_path: Path) -> Path:
-    write_tiny_model(tmp_path / "model")
-    write_photos(tmp_path / "photos", 20)
-    build(tmp_path)
-    return tmp_path / "gallery"
-
-
-def build(root: Path, *more: object) -> None:
-    run_deepfood(
-        *("build", root / "photos", "--out", root / "gallery", "--model", root / "model"), *more
-    )
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -122,7 +108,7 @@ def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_long_tail_gets_into_the_index_by_itself(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(built.parent, "--index", "hnsw")
+    build_tiny(built.parent, "model", "--index", "hnsw")
     monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 2)
     settings = load_settings(gallery=built)
     current = Current(settings, open_service(settings))
