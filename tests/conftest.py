@@ -15,7 +15,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deepfood.embed import Embedder
-from live import SmallGallery, build_dish_gallery, build_small_gallery, run_deepfood, serving
+from live import (
+    SmallGallery,
+    build_dish_gallery,
+    build_small_gallery,
+    build_tiny,
+    serving,
+)
 from plates import tiny_embedder, write_photos, write_tiny_model
 from seaweed import OWNER, Seaweed, seaweed, use_identity
 
@@ -171,11 +177,20 @@ def s3_bucket(s3_server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
     return s3_server.new_bucket()
 
 
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A gallery of 20 photos of a test's own, beside them and a Model that takes no time."""
+    write_tiny_model(tmp_path / "model")
+    write_photos(tmp_path / "photos", 20)
+    build_tiny(tmp_path)
+    return tmp_path / "gallery"
+
+
 @pytest.fixture(scope="session")
 def tiny_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 photos, and a Model so small that searching takes no time."""
     root = tmp_path_factory.mktemp("tiny")
     write_tiny_model(root / "model")
-    photos = write_photos(root / "photos", 12)
-    run_deepfood("build", photos, "--out", root / "gallery", "--model", root / "model")
+    write_photos(root / "photos", 12)
+    build_tiny(root)
     return root / "gallery"

@@ -100,6 +100,12 @@ def test_a_search_finds_the_exact_nearest(engine: GalleryUnderTest) -> None:
         )
 
 
+def test_where_no_parts_are_kept_photos_are_found_as_a_whole(engine: GalleryUnderTest) -> None:
+    gallery = engine.open()
+    photo = gallery.sample(1, 0)[0].id
+    assert not gallery.is_found_by_part(photo, gallery.vector(photo))
+
+
 def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 0)[0].id)

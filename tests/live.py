@@ -59,6 +59,13 @@ class Server:
     log: Path
 
 
+def build_tiny(root: Path, model: str = "model", *more: object) -> None:
+    """`root/gallery` of `root/photos`, with the Model in `root/model`, in a process of its own."""
+    run_deepfood(
+        *("build", root / "photos", "--out", root / "gallery", "--model", root / model), *more
+    )
+
+
 def build_small_gallery(root: Path) -> SmallGallery:
     """24 photos with names and labels, and their gallery for the Model that ships."""
     photos = tuple(root / "photos" / f"{number:02}.jpg" for number in range(len(DISHES)))

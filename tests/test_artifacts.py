@@ -1,6 +1,7 @@
 """Manifests and atomic writes. Damage to whole galleries is in gallery/test_faults.py."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -239,6 +240,20 @@ def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_
     with contextlib.suppress(KeyError), beside(path):
         raise KeyError
     assert {one.name for one in tmp_path.iterdir()} == {"file", ".file.of-yours"}
+
+
+def test_a_file_system_without_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    being_written = tmp_path / ".file.0123456789abcdef.new"  # by another process, for all one knows
+    being_written.touch()
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    write_atomically(tmp_path / "file", b"done")
+    assert (tmp_path / "file").read_bytes() == b"done"
+    assert {one.name for one in tmp_path.iterdir()} == {"file", being_written.name}
 
 
 def test_a_result_is_written_whole_or_told_before_the_work(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 from onnx import TensorProto, helper
 
@@ -160,22 +161,24 @@ def test_openvino_does_batches_too(wanted: np.ndarray) -> None:
     np.testing.assert_allclose(found, np.concatenate([wanted] * 3), atol=1e-3)
 
 
-def write_flat_model(folder: Path, batch: str | int, *, mixes: bool = False) -> Model:
-    """Blocks of 8 x 8 averaged, for so many photos at once; or as one, whatever the input says."""
+def write_flat_model(
+    folder: Path, batch: str | int, output: tuple[int, int] | None = None
+) -> Model:
+    """Blocks of 8 x 8 averaged, for so many photos at once; or in an `output` of this shape."""
     write_tiny_model(folder)
     nodes = [
         helper.make_node("AveragePool", ["pixels"], ["a"], kernel_shape=[8, 8], strides=[8, 8]),
         helper.make_node("Reshape", ["a", "shape"], ["embedding"])
-        if mixes
+        if output
         else helper.make_node("Flatten", ["a"], ["embedding"]),
     ]
-    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [1, -1])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], output or (1, -1))
     graph = helper.make_graph(
         nodes,
         "flat",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, 64, 64])],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 192])],
-        [shape] if mixes else [],
+        [shape] if output else [],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(made)
@@ -185,12 +188,14 @@ def write_flat_model(folder: Path, batch: str | int, *, mixes: bool = False) -> 
     return open_model(folder)
 
 
-@pytest.mark.parametrize("mixes", [False, True])
+@pytest.mark.parametrize(
+    ("batch", "output"), [(1, None), ("n", (1, -1)), ("n", (1, 192))], ids=["one", "mixes", "fails"]
+)
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_network_for_one_photo_gets_one_at_a_time(
-    tmp_path: Path, mixes: bool, runtime: str
+    tmp_path: Path, batch: str | int, output: tuple[int, int] | None, runtime: str
 ) -> None:
-    model = write_flat_model(tmp_path, "n" if mixes else 1, mixes=mixes)
+    model = write_flat_model(tmp_path, batch, output)
     session = Watched(model)
     if runtime == "onnxruntime":
         infer = gathered_onnxruntime(session, model, "test")
@@ -217,6 +222,25 @@ def test_a_device_that_fails_says_so_in_one_line() -> None:
     session.run = out_of_memory  # type: ignore[method-assign, assignment]
     with pytest.raises(EngineError, match=r"^device cuda failed: CUDA failure 2: out of memory: "):
         infer(np.zeros((224, 224, 3), np.uint8))
+
+
+def test_a_device_of_openvino_that_fails_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(write_tiny_model(tmp_path))
+    infer, pixels = gathered_openvino(model, "CPU", "openvino-gpu"), np.ones((64, 64, 3), np.uint8)
+    wait = openvino.InferRequest.wait
+
+    def lose(request: Any) -> None:
+        wait(request)
+        raise RuntimeError("the device\n is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino.InferRequest, "wait", lose)
+        for _ in range(3):  # more often than there are requests
+            with pytest.raises(EngineError, match=r"^device openvino-gpu failed: the device is l"):
+                infer(pixels)
+    assert infer(pixels).shape == (192,)
 
 
 @pytest.mark.parametrize("device", ["cuda", "coreml"])

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from deepfood.artifacts import FileRecord
-from deepfood.embed import Embedder, Precision, Runtime, choose_runtime
+from deepfood.embed import Embedder, Precision, Runtime, choose_runtime, unusable
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactFormatError,
@@ -223,6 +223,15 @@ def test_an_onnx_file_that_is_none(runtime: Runtime, contents: bytes, tmp_path: 
         Embedder(open_model(tmp_path / "m"), LIMITS, runtime=runtime)
 
 
+def test_a_runtime_without_its_own_files_is_not_the_models_fault() -> None:
+    said = "Unable to read the model: model.onnx\nAvailable frontends: "
+    error = unusable(Path("model.onnx"), RuntimeError(said))
+    assert not isinstance(error, ArtifactCorruptError)
+    assert "OpenVINO could not open its own libraries: let more files be open" in str(error)
+    named = unusable(Path("model.onnx"), RuntimeError(f"{said}onnx"))
+    assert isinstance(named, ArtifactCorruptError)
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_dimension_that_is_not_the_manifests(runtime: Runtime, tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "m")
@@ -254,6 +263,9 @@ def test_a_model_that_gives_nothing_usable(runtime: Runtime, tmp_path: Path) -> 
     embedder = Embedder(open_model(folder), LIMITS, runtime=runtime)
     with pytest.raises(ArtifactCorruptError, match="no usable vector"):
         embedder.embed(jpeg(1))
+    write_golden(folder, np.eye(len(golden_photos()), 192, dtype=np.float32), None)
+    with pytest.raises(ArtifactCorruptError, match="no usable vector"):
+        Embedder(open_model(folder), LIMITS, runtime=runtime)
 
 
 def test_a_fingerprint_changes_with_whatever_changes_vectors() -> None:

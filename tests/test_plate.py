@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from deepfood.artifacts import MANIFEST
 from deepfood.config import load_settings
 from deepfood.engine import engine_at
 from deepfood.errors import QueryError
+from deepfood.gallery.logistic import Logistic
 from deepfood.gallery.plate_calibration import PlateCalibration
 from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder
 from deepfood.plate.collage import SMALLEST, Collage, collage
-from deepfood.serve.fit_plates import SINGLE, TABLES
+from deepfood.serve.fit_plates import SINGLE, TABLES, calibrate_plates
+from deepfood.serve.plates import search_plate
+from deepfood.serve.question import SearchQuestion
 from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood
 from plates import (
@@ -238,6 +242,39 @@ def test_galleries_without_curves_of_plates_keep_the_reason(
         write_dishes(tmp_path / "photos14", 16), tmp_path / "gallery14"
     )
     assert with_more.manifest.calibration.plates is not None
+
+
+def test_without_openvino_plates_are_calibrated_another_time(
+    root: Path, gallery: deepfood.Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = gallery._service.gallery.manifest.calibration
+    assert fitted is not None
+    uncalibrated = fitted.model_copy(update={"plates": None})
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    engine = engine_at(root / "gallery", load_settings())
+    assert calibrate_plates(engine, uncalibrated, load_settings()) is uncalibrated
+    assert engine.describe()["calibration"]["plates"] is not None, "nothing is written"
+
+
+def test_where_no_part_is_likely_right_the_photo_is_answered_as_one(
+    gallery: deepfood.Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.serve.plates._LEAST_IN_GALLERY", 0)  # the whole may be shown
+    service, photo = gallery._service, encoded(table().image)
+    calibration = service.gallery.manifest.calibration
+    assert calibration is not None
+    curves = calibration.plates
+    assert curves is not None
+    several = Logistic(slopes=(0.0,) * len(curves.several.slopes), offset=9)
+    unlikely = curves.model_copy(
+        update={"right": Logistic(slopes=(0.0, 0.0), offset=-9), "several": several}
+    )
+    question = SearchQuestion(photos=(photo,), k=1, plate=True)
+    found = search_plate(question, photo, service, unlikely)
+    assert found.several == pytest.approx(1, abs=1e-3)
+    assert [part.box for part in found.parts or ()] == [Box(0, 0, 1, 1)]
+    assert found.parts[0].hits == found.hits
+    assert len(search_plate(question, photo, service, curves).parts or ()) >= 3
 
 
 def test_another_model_has_curves_of_its_own(root: Path, tmp_path: Path) -> None:

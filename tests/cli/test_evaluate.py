@@ -260,6 +260,10 @@ def test_only_what_both_have_is_compared(
     found = evaluate(kitchen.gallery, "--compare", tmp_path / "small")
     assert (found["photos"], found["queries"]) == (31, 31)
     assert any("compared on what both have: 31 of 36" in note for note in found["notes"])
+    found = evaluate(kitchen.gallery, kitchen.new, "--compare", tmp_path / "small")
+    alone = evaluate(tmp_path / "small", kitchen.new)
+    assert (found["photos"], found["queries"]) == (31, 18)
+    assert found["comparison"]["second"]["figures"] == alone["figures"] == found["figures"]
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +381,11 @@ def test_a_submission_has_three_guesses_for_every_test_photo(
         f"{out}: 4 photos, three guesses each",
         "1 of them cannot be read and got the gallery's commonest labels",
     ]
+    shutil.copy(ifood / "test_set/test_000002.jpg", ifood / "test_set/test_000003.jpg")
+    assert run_here(*asked) == 0
+    assert capsys.readouterr().out == f"{out}: 4 photos, three guesses each\n"
+    third, fourth = out.read_text().splitlines()[-2:]
+    assert third.partition(",")[2] == fourth.partition(",")[2]
     assert head == "img_name,label"
     guesses = dict(line.split(",") for line in lines)
     assert list(guesses) == [f"test_{number:06}.jpg" for number in range(4)]
@@ -398,6 +407,9 @@ def test_what_a_submission_needs(
     assert "has no test photos" in refused(
         kitchen.gallery, kitchen.new, "--submission", out, model=kitchen.fine
     )
+    build(write_dishes(tmp_path / "two", 1, labels=2), tmp_path / "g", kitchen.fine)
+    said = refused(tmp_path / "g", *asked[1:], out, model=kitchen.fine)
+    assert "has 2 labels, and each photo gets 3" in said
     (ifood / "class_list.txt").write_text("7 crème brûlée\n8 spinach_curry\n9 bisque\n")
     assert "'tomato soup' among them" in refused(*asked, out, model=kitchen.fine)
     (ifood / "class_list.txt").write_text("7 crème brûlée\nspinach_curry\n")

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from deepfood.gallery.feedback import Feedback, Vote
 from deepfood.local import LocalGallery
 from live import deepfood_here, fails
+from plates import jpeg
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +55,18 @@ def test_votes_are_counted_exported_and_pruned(tiny_gallery: Path, tmp_path: Pat
     told = deepfood_here("feedback", gallery, "--prune", "12h").stdout
     assert "1 vote was deleted" in told
     assert "2 votes, 1 right and 1 wrong" in told
+    assert "of visitors" not in told
+    assert "made room" not in told
+
+    photo = jpeg(7)
+    asked = Vote("ann", sha256(photo).hexdigest(), second, True, now + 1, model, None, "photo")
+    with Feedback.open(gallery, most=2) as feedback:
+        feedback.add([asked])
+        assert feedback.keep_photo(photo, 10**6)
+    told = deepfood_here("feedback", gallery).stdout
+    assert "2 votes, " in told
+    assert f"\n  1 photo of visitors: {len(photo):,} bytes\n" in told
+    assert told.endswith("\n  1 older vote made room (setting feedback_votes)\n")
 
 
 def test_only_a_gallery_in_a_folder_has_feedback(tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
 """What commands print, for people and as JSON, where no other test looks: run in this process."""
 
 import errno
+import functools
 import io
 import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from deepfood.cli.app import _error_line
+from deepfood.cli.calibrate import calibration_line
 from deepfood.data.ifct2017 import _TITLE
-from live import run_here
+from deepfood.evaluate import feature_page
+from live import free_address, run_here
 from plates import jpeg, plate, write_dishes, write_photos, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -205,7 +210,7 @@ def test_another_model_and_back(run: Run, own: Path, tmp_path: Path) -> None:
 
 
 def test_vectors_of_a_model_that_is_not_taken_are_kept_until_they_are_discarded(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, gallery = write_dishes(tmp_path / "photos", 12, labels=3), tmp_path / "gallery"
     model = write_tiny_model(tmp_path / "model")
@@ -218,9 +223,12 @@ def test_vectors_of_a_model_that_is_not_taken_are_kept_until_they_are_discarded(
     assert lines[-1].endswith(
         "; nothing else changed; generation 1 of the Model tiny is the gallery"
     )
+    monkeypatch.setattr("deepfood.evaluate.succession._MOST_PHOTOS", 35)
     told = json.loads(run(*reembed, "--compare", "--json"))
     assert (told["made"], told["refused"]) == (0, None), "the vectors are there"
     assert told["compared"]["lost"][0]["label"] == "crème brûlée"
+    assert told["compared"]["photos"] == 35
+    assert told["compared"]["notes"] == ["judged on 35 of the 36 labelled photos, drawn"]
     assert run("reembed", gallery, "--discard") == (
         f"{gallery}: the vectors of another Model are deleted\n"
     )
@@ -229,6 +237,10 @@ def test_vectors_of_a_model_that_is_not_taken_are_kept_until_they_are_discarded(
     for there in (True, False):
         told = json.loads(run("reembed", gallery, "--discard", "--json"))
         assert told == {"gallery": str(gallery), "discarded": there}
+    (photos / "tomato soup" / "00003.jpg").write_bytes(b"lost")
+    lines = run(*reembed, "--even-if-worse", "--drop-unreadable").splitlines()
+    assert lines[-2] == "1 photo has no vector:"
+    assert lines[-1].startswith("  tomato soup/00003.jpg: ")
 
 
 def test_a_lost_catalogue_is_told_by_the_build(run: Run, own: Path, tmp_path: Path) -> None:
@@ -280,6 +292,41 @@ def test_a_feature_is_listed_without_a_picture(run: Run, gallery: Path) -> None:
     assert values == sorted(values, reverse=True)
 
 
+def test_a_page_of_features_says_what_it_has_no_room_for(
+    run: Run, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = functools.partial(feature_page.feature_page, max_picture_bytes=6000)
+    monkeypatch.setattr(feature_page, "feature_page", room)
+    out = tmp_path / "features.html"
+    said = run("features", gallery, "--all", "--out", out).splitlines()
+    left_out = re.fullmatch(
+        r"  (\d+) photos? left out to keep the page small: ask for a smaller -k", said[0]
+    )
+    assert left_out
+    assert out.read_text().count("data:image/") == 12 - int(left_out[1])
+    assert said[1].startswith(f"{out}: 192 features, ")
+
+
+def test_a_demo_is_built_and_served(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the server; the photos are there from an earlier time."""
+    served: list[tuple[object, object]] = []
+    monkeypatch.setattr(
+        "deepfood.serve.run.run",
+        lambda settings, bound: served.append((settings.gallery, bound.getsockname()[1])),
+    )
+    model, port = write_tiny_model(tmp_path / "model"), int(free_address().rpartition(":")[2])
+    monkeypatch.setenv("DEEPFOOD_MODEL", str(model))
+    photos = write_photos(tmp_path / "demo" / "ifct2017", 2)
+    (photos / "SOURCE.md").write_text(f"{_TITLE}\n")
+    (photos / "photos.csv").write_text("photo\nplate-00000.jpg\nplate-00001.jpg\n")
+    said = run("demo", "--out", tmp_path / "demo", "--port", port)
+    assert f"{tmp_path / 'demo' / 'gallery'}: 2 photos, " in said
+    assert served == [(str(tmp_path / "demo" / "gallery"), port)]
+    assert json.loads(run("info", tmp_path / "demo" / "gallery", "--json"))["photos"] == 2
+
+
 def test_labels_and_words_of_a_gallery_with_none(run: Run, gallery: Path, tmp_path: Path) -> None:
     assert "note: the photos have no label: " in run("labels", gallery)
     run("update", gallery, "plate-00001.jpg", "--label", "pie")
@@ -325,3 +372,24 @@ def _smaller(seed: int) -> bytes:
     file = io.BytesIO()
     plate(seed).resize((80, 60)).save(file, "PNG")
     return file.getvalue()
+
+
+def test_a_catalogue_that_cannot_be_opened_is_an_error_of_one_line() -> None:
+    line = _error_line(sqlite3.OperationalError("unable to open database file"))
+    assert line.startswith("SQLite cannot use a catalogue: unable to open database file; check")
+
+
+def test_how_plates_are_calibrated_is_told() -> None:
+    about = {
+        "queries": 1,
+        "queries_from": "its own",
+        "label_accuracy": 0.5,
+        "auroc": 0.5,
+        "hit_ece": 0.0,
+        "label_ece": 0.0,
+        "plates": {"tables": 30},
+        "no_plates": None,
+    }
+    assert calibration_line(about, None).endswith("; plates on 30 made tables")
+    about |= {"plates": None, "no_plates": "too few photos"}
+    assert calibration_line(about, None).endswith("; plates by fixed rules (too few photos)")

@@ -118,8 +118,9 @@ def test_a_problem_is_the_error_that_it_would_be_here(url: str, food: Client) ->
         food.facts("0" * 20)
     with pytest.raises(PhotoNotFoundError):
         food.facts("../../healthz")
-    with pytest.raises(QueryError, match="k = 1000"):
+    with pytest.raises(QueryError, match="k = 1000") as caught:
         food.search(photo(), k=1000)
+    assert caught.value.field == "k"
     with pytest.raises(QueryError, match="nothing to search for"):
         food.search()
     with pytest.raises(PhotoError, match="No such file"):

@@ -8,6 +8,7 @@ import pytest
 from deepfood.evaluate.gate import (
     CALIBRATION,
     FIGURES,
+    MEANS,
     NOVELTY,
     WORST,
     Answers,
@@ -92,6 +93,14 @@ def test_few_queries_are_judged_by_means_alone() -> None:
     alone = np.arange(20)  # labels that exist once: no query has a right photo
     found = judge(asked(vectors, alone), asked(vectors, alone), alone, "a" * 20, seed=0)
     assert found == Judgement({}, ())
+
+
+def test_where_all_is_one_dish_nothing_tells_how_well_a_new_one_is_known() -> None:
+    one = np.zeros_like(LABELS)
+    answers = asked(made_up(0.5, 5), one)
+    found = judge(answers, answers, one, NAMES, seed=0)
+    assert tuple(found.figures) == (*MEANS, CALIBRATION, WORST)
+    assert found.unjudged() == f"too few photos to judge {NOVELTY}"
 
 
 def test_a_mean_of_fewer_than_ten_queries_has_no_interval_and_judges_nothing() -> None:

@@ -1,5 +1,7 @@
 """The page of labels that are worth a look: whatever a label holds, from a file, in a browser."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,21 @@ def test_pictures_stay_within_their_bytes(
     page = drawn(small_gallery.folder)
     assert "data:image" not in page.replace("img-src data:", "")
     assert "7 photos are shown without a picture" in page
+
+
+def test_a_list_of_nothing_has_no_heading(small_gallery: SmallGallery) -> None:
+    with LocalGallery.open(small_gallery.folder) as gallery:
+        every = curation(gallery)
+        nothing = replace(
+            every, doubtful=(), overlaps=(), outliers=(), conflicts=(), to_label=(), notes=()
+        )
+        page = labels_page(gallery, nothing, 9, Settings(), quiet=True)
+        some = labels_page(
+            gallery, replace(nothing, overlaps=every.overlaps), 9, Settings(), quiet=True
+        )
+    assert "<h2>" not in page
+    assert "<table" not in page
+    assert re.findall("<h2>(.*?)</h2>", some) == ["Labels that overlap (1)"]
 
 
 @needs_browser

@@ -13,9 +13,10 @@ from deepfood.data.root import Folder
 from deepfood.errors import SettingError
 from deepfood.evaluate import trial
 from deepfood.evaluate.confidence import Figure
+from deepfood.evaluate.evaluation import evaluate_trial
 from deepfood.evaluate.labels_page import prepare_page
 from deepfood.evaluate.report.embedding_map import map_points
-from deepfood.evaluate.report.galleries import worst_rows
+from deepfood.evaluate.report.galleries import asked, worst_rows
 from deepfood.evaluate.report.pictures import Pictures
 from deepfood.evaluate.summary import in_words
 from deepfood.evaluate.trial import LabelledVectors
@@ -87,6 +88,17 @@ def test_the_worst_answers_are_of_each_label_twice_at_most() -> None:
     )
     assert worst_rows(found, 3).tolist() == [0, 1, 3]
     assert worst_rows(found, 9).tolist() == [0, 1, 3, 5]
+
+
+def test_a_query_is_shown_with_as_many_hits_as_there_are(photos: LabelledVectors) -> None:
+    two = trial.make_trial(photos, photos.select([0, 2]), "", left_out_in_turn=True)
+    found = evaluate_trial(two, "tiny", k=9, seed=0)
+    second = asked([1], {"A": found, "B": found}, Pictures(LIMITS, 2**20))[0]
+    assert second.query.file == photos.files[2]
+    assert [answer.side for answer in second.answers] == ["A", "B"]
+    for answer in second.answers:
+        assert [hit.file for hit in answer.hits] == [photos.files[row] for row in (0, 1, 3)]
+        assert all(hit.right for hit in answer.hits)
 
 
 def test_a_figure_of_nothing_is_none() -> None:

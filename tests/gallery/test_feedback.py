@@ -274,9 +274,11 @@ def test_a_file_that_is_no_feedback_is_refused_with_the_way_out(
 
 
 def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
-    for what, told in [
-        ("UPDATE votes SET right = 0", "1 vote is altered"),
-        ("UPDATE questions SET vector = zeroblob(32)", "1 question is altered"),
+    for what, told, is_altered in [
+        ("UPDATE votes SET right = 0", "1 vote is altered", True),
+        ("UPDATE questions SET vector = zeroblob(32)", "1 question is altered", True),
+        ("DELETE FROM questions", "1 vote without a question", False),
+        ("UPDATE totals SET votes = 2", "it has 1 vote, and should have 2", False),
     ]:
         with Feedback.open(tmp_path, create=True) as feedback:
             feedback.add([vote("eve", "pizza", "h1")])
@@ -284,19 +286,9 @@ def test_what_is_altered_is_never_returned(tmp_path: Path) -> None:
                 db.execute(what)
             db.close()
             assert list(feedback.faults()) == [f"{FEEDBACK}: {told}"]
-            with pytest.raises(ArtifactCorruptError, match="altered"):
-                feedback.read()
-        (tmp_path / FEEDBACK).unlink()
-    for what, told in [
-        ("DELETE FROM questions", "1 vote without a question"),
-        ("UPDATE totals SET votes = 2", "it has 1 vote, and should have 2"),
-    ]:
-        with Feedback.open(tmp_path, create=True) as feedback:
-            feedback.add([vote("eve", "pizza", "h1")])
-            with sqlite3.connect(feedback.path) as db:
-                db.execute(what)
-            db.close()
-            assert list(feedback.faults()) == [f"{FEEDBACK}: {told}"]
+            if is_altered:
+                with pytest.raises(ArtifactCorruptError, match="altered"):
+                    feedback.read()
         (tmp_path / FEEDBACK).unlink()
 
 

@@ -1,5 +1,6 @@
 """What others do between two steps of a command counts: it follows them, or gives way."""
 
+import itertools
 import pkgutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from deepfood.config import Settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.engine import engine_at
-from deepfood.errors import ArtifactBusyError, PhotoNotFoundError, QueryError
+from deepfood.errors import ArtifactBusyError, ArtifactError, PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import Selected, Sort
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
@@ -24,10 +25,10 @@ from deepfood.local.add import add_photos
 from deepfood.local.checkpoints import checkpoints, fold_of
 from deepfood.local.connections import unusable
 from deepfood.local.journal import Journal
-from deepfood.local.reindex import reindex
+from deepfood.local.reindex import reindex, while_nobody_writes
 from deepfood.local.renew import only_renewal, reembed
 from deepfood.local.store import CATALOGUE
-from deepfood.local.verify import gallery_problems
+from deepfood.local.verify import Fault, gallery_problems
 from deepfood.locks import held
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
@@ -380,3 +381,44 @@ def test_verify_finds_no_fault_in_what_is_half_written(
     reindex(gallery)
     build_again()
     assert said == [[]]
+
+
+def test_verify_looks_again_for_files_that_were_replaced(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = itertools.count()
+    found: list[Fault | OSError] = []
+
+    def next_fault(*given: object, **options: object) -> list[Fault]:
+        one = found.pop()
+        if isinstance(one, OSError):
+            raise one
+        return [one]
+
+    monkeypatch.setattr("deepfood.local.verify._faults", next_fault)
+    monkeypatch.setattr("deepfood.local.verify.manifest_stamp", lambda folder: next(moments))
+    found += [Fault("real", "index"), *(FileNotFoundError("gone") for _ in range(3))]
+    assert list(gallery_problems(gallery, quiet=True)) == ["real"]
+    found += [FileNotFoundError("gone") for _ in range(4)]
+    with pytest.raises(FileNotFoundError):
+        list(gallery_problems(gallery, quiet=True))
+    assert not found
+    found += [Fault(f"fault {number}", "index") for number in range(4)]  # it never rests
+    assert list(gallery_problems(gallery, quiet=True)) == ["fault 0"]
+    monkeypatch.setattr("deepfood.local.verify.manifest_stamp", lambda folder: 0)
+    found.append(FileNotFoundError("gone"))
+    with pytest.raises(FileNotFoundError):
+        list(gallery_problems(gallery, quiet=True))
+
+
+def test_a_gallery_that_cannot_be_locked_has_no_writer(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise ArtifactError(f"{folder} is read-only")
+
+    with held(gallery / ".lock"), while_nobody_writes(gallery, alone=True) as idle:
+        assert idle
+    monkeypatch.setattr("deepfood.local.reindex.only_writer", refuse)
+    with while_nobody_writes(gallery, alone=False) as idle:
+        assert idle

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,12 @@ from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.engine import engine_at
-from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapError
+from deepfood.errors import (
+    ArtifactBusyError,
+    ArtifactCorruptError,
+    NoHeatMapError,
+    PhotoNotFoundError,
+)
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
@@ -233,6 +239,10 @@ def test_where_no_photo_was_looked_at_there_are_no_parts(
         parts = StoredParts(gallery.store, "f16")
         assert parts.vectors().take(np.empty(0, np.int64)).shape == (0, embedder.dimension)
         assert len(parts.lacking()) == gallery.count
+        assert parts.owners() == []
+        gone = replace(gallery.sample(1, 0)[0], sha256="0" * 64)
+        with pytest.raises(PhotoNotFoundError, match="was removed from the gallery meanwhile"):
+            parts.whole_of(gone)
         nothing = PartEmbedder(tiny_embedder(tmp_path / "tiny"))
         whole = parts.whole_of
         assert make_parts([], gallery.read, whole, nothing, lambda found: None, quiet=True) == 0

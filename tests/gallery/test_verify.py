@@ -361,6 +361,13 @@ def test_an_empty_folder_is_no_gallery_to_repair(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_gallery_whose_generation_lost_its_manifest_is_checked_by_its_own(gallery: Path) -> None:
+    for copy in gallery.glob("generation-*/manifest.json"):
+        copy.unlink()
+    assert LocalEngine(gallery, Settings()).repair(quiet=True)[1] == []
+    assert list(gallery_problems(gallery, quiet=True)) == []
+
+
 def test_what_is_kept_aside_keeps_what_was_kept_before(gallery: Path) -> None:
     orphan = gallery / "photos" / ("0" * 64)
     for contents in (b"one", b"two", b"three"):

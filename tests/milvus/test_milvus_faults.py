@@ -3,9 +3,11 @@ that are away, and changes that are made twice.
 """
 
 import base64
+import itertools
 import json
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from deepfood.artifacts import with_checksum
 from deepfood.config import Settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
+from deepfood.engine import engine_at
 from deepfood.errors import (
     ArtifactBusyError,
     ArtifactCorruptError,
@@ -36,6 +39,7 @@ from deepfood.errors import (
 )
 from deepfood.gallery.browse import After, Selected, Sort
 from deepfood.gallery.declared import Definition
+from deepfood.gallery.embedding import PASSES
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.fold import addition_of
 from deepfood.gallery.photo import Photo
@@ -44,6 +48,7 @@ from deepfood.milvus import browse, calibrate, rollback_data, rows
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.follow import JournalFollower
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import go_live, living_collection
 from deepfood.milvus.journal import MilvusJournal
@@ -53,9 +58,10 @@ from deepfood.milvus.model_copy import fetch_model, forget_model, keep_model
 from deepfood.milvus.rows import Row, Rows
 from deepfood.milvus.schema import KEYS, WHOLE_ROW, WORDS, row_of, words_for
 from deepfood.milvus.stored_photos import StoredPhotos
-from deepfood.milvus.successor import _merge_join
+from deepfood.milvus.successor import MilvusSuccessor, _merge_join
 from deepfood.milvus.upgrade import upgrade_on_milvus
 from deepfood.milvus.writer import MilvusWriter
+from deepfood.model import open_model
 from gallery_contract import GalleryUnderTest, new_photo, said
 from milvus_engine import milvus_engine
 from plates import tiny_embedder, write_photos
@@ -122,6 +128,7 @@ def text_altered(metadata: GalleryMetadata, key: str, text: str | None) -> Itera
     [
         (lambda row: row.update(vector=[2 * one for one in row["vector"]]), "has the length 2.000"),
         (lambda row: row.update(id="f" * 20), "its id does not match its content"),
+        (lambda row: row.update({KEYS: [*row[KEYS], "more"]}), "its keys for filters and words do"),
     ],
 )
 def test_a_row_that_was_altered_is_named(
@@ -593,6 +600,9 @@ def test_batch_by_batch_a_gallery_is_built_changed_and_rolled_back(
         assert own.problems() == [], "a rollback may be using its data"
     with closing(Connection.strong(MilvusAddress.parse(own.place), own.settings)) as connection:
         earlier = f"{connection.address.name}_g000001"
+        assert own.at.describe()["before"]["generation"] == 1
+        with text_altered(GalleryMetadata(connection), f"{earlier}/manifest", None):
+            assert own.at.describe()["before"] is None, "verify tells what is wrong with it"
         connection.ask("release_collection", collection_name=earlier)
         connection.ask("drop_collection", collection_name=earlier)
     [fault] = own.problems()
@@ -600,6 +610,63 @@ def test_batch_by_batch_a_gallery_is_built_changed_and_rolled_back(
     done, left = own.at.repair(quiet=True)
     assert ["the previous generation is removed" in line for line in done] == [True]
     assert left == []
+
+
+@pytest.mark.parametrize("way", ["build", "reembed"])
+def test_a_gallery_that_is_changed_without_pause_is_made_all_the_same(
+    own: GalleryUnderTest, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last changes are taken over while writers wait: not more than some passes before."""
+    work: Any = {"build": JournalFollower, "reembed": MilvusSuccessor}[way]
+    catch_up, photo, calls = work.catch_up, own.open().sample(1, 0)[0].id, itertools.count()
+    passes = {"build": 1 + PASSES, "reembed": PASSES}[way]
+
+    def changed_before(self: Any) -> int:
+        if (number := next(calls)) < passes:
+            with own.writing() as writer:
+                writer.update(photo, photo_name=f"name {number}")
+        found: int = catch_up(self)
+        return found
+
+    monkeypatch.setattr(work, "catch_up", changed_before)
+    monkeypatch.setattr("deepfood.milvus.renew._FEW", 0)
+    if way == "build":
+        own.build()
+    else:
+        own.at.reembed(tiny_embedder(tmp_path / "other", pool=16), quiet=True)
+    assert next(calls) == passes + (way == "reembed")
+    assert said(own)[photo][0].name == f"name {passes - 1}"
+
+
+def test_a_copy_takes_the_place_of_a_photo_that_is_lost(own: GalleryUnderTest) -> None:
+    photo = next(one for one in own.open().photos()[0] if one.file == "plate-00003.jpg")
+    shutil.copy(own.photos / photo.file, own.photos / "z-copy.jpg")
+    [skipped] = own.build().skipped
+    assert (skipped.file, skipped.same_as) == ("z-copy.jpg", photo.sha256)
+    with closing(own.at.open()[0]) as gallery:
+        assert isinstance(gallery, MilvusGallery)
+        gallery.connection.ask("delete", collection_name=gallery.collection, ids=[photo.id])
+    (own.photos / photo.file).unlink()
+    own.build()
+    now = said(own)
+    assert len(now) == 6
+    assert now[photo.id][0].file == "z-copy.jpg"
+    assert own.problems() == []
+
+
+def test_the_first_build_takes_the_model_that_ships_and_the_next_the_gallerys_own(
+    address: MilvusAddress, settings: Settings, tmp_path: Path
+) -> None:
+    place = MilvusAddress(address.uri, f"own_{secrets.token_hex(4)}")
+    photos = list_photos(write_photos(tmp_path / "photos", 2))
+    engine = engine_at(str(place), settings)
+    first = engine.build(photos, quiet=True)
+    assert first.manifest.model_fingerprint == open_model().fingerprint
+    assert (first.count, first.embedded) == (2, 2)
+    elsewhere = engine_at(str(place), settings.model_copy(update={"cache": tmp_path / "cache"}))
+    again = elsewhere.build(photos, quiet=True)
+    assert (again.count, again.embedded) == (2, 0)
+    assert again.manifest.model_fingerprint == first.manifest.model_fingerprint
 
 
 def test_rollback_data_that_are_replaced_while_they_are_read_have_no_fault(

@@ -4,12 +4,13 @@ import concurrent.futures
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import resource
-import shutil
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,10 @@ import pytest
 from held import held_server
 from test_api import problem
 
-from deepfood.config import load_settings
-from deepfood.local import LocalWriter
 from deepfood.local.lock import only_writer
-from deepfood.local.renew import only_renewal
 from deepfood.serve.api.keys import new_key
-from deepfood.serve.current import Current, Upkeep
-from deepfood.serve.service import open_service
-from live import Server, run_deepfood, serving
+from deepfood.serve.current import Upkeep
+from live import Server, build_tiny, run_deepfood, serving
 from plates import jpeg, write_photos, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -54,26 +51,12 @@ def with_keys(hashes: str) -> Iterator[None]:
         del os.environ["DEEPFOOD_API_KEY_HASHES"]
 
 
-@pytest.fixture
-def built(tmp_path: Path) -> Path:
-    write_tiny_model(tmp_path / "model")
-    write_photos(tmp_path / "photos", 20)
-    build(tmp_path)
-    return tmp_path / "gallery"
-
-
-def build(root: Path, model: str = "model", *more: object) -> None:
-    run_deepfood(
-        *("build", root / "photos", "--out", root / "gallery", "--model", root / model), *more
-    )
-
-
 @pytest.fixture(scope="module")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
     root = tmp_path_factory.mktemp("living")
     write_tiny_model(root / "model")
     write_photos(root / "photos", 20)
-    build(root)
+    build_tiny(root)
     with contextlib.ExitStack() as servers:
         with with_keys(f"{OTHER_HASH} {HASH}"):
             many = servers.enter_context(serving(root / "gallery", "--workers", "2"))
@@ -108,6 +91,13 @@ def search(url: str, photo: bytes, **fields: Any) -> dict[str, Any]:
     answer = httpx.post(f"{url}/api/v1/search", files=files, data=fields, timeout=300)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 def ids(found: dict[str, Any]) -> list[str]:
@@ -287,6 +277,9 @@ def test_what_cannot_be_added_is_refused_and_leaves_nothing(living: Living) -> N
     problem(add(url, photo, colour="red"), 422)
     at = f"{url}/api/v1/photos"
     problem(httpx.post(at, json={"label": "x"}, headers=BEARER), 422)
+    form = httpx.post(at, files={"label": (None, "x")}, headers=BEARER)
+    assert "give `photo`" in problem(form, 422)
+    assert form.json()["field"] == "photo"
     problem(httpx.post(at, json={"photo": "http://x/"}, headers=BEARER), 422)
     problem(httpx.post(at, content=b"x", headers=BEARER), 415)
     assert httpx.get(f"{url}/api/v1/gallery").json()["photos"] == before
@@ -324,6 +317,31 @@ def test_a_change_that_takes_longer_than_a_search_may_is_answered_as_it_ends(bui
         assert (answer.status_code, answer.json()["name"]) == (200, "Plate")
         assert httpx.delete(f"{at}/{gone}", headers=BEARER, timeout=300).status_code == 204
         problem(httpx.get(f"{at}/{gone}"), 404)
+
+
+def test_a_change_goes_on_whose_client_has_gone(
+    built: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also once a search would have been given up: nothing is told as a fault."""
+    caplog.set_level(logging.INFO, "deepfood.request")
+    monkeypatch.setattr("deepfood.serve.api.changes.WAIT_S", 300)
+    with held_server(built, api_key_hashes=HASH, request_timeout_s=0.3) as (port, service):
+        photo = service.gallery.sample(1, 0)[0].id
+        head = (
+            f"PATCH /api/v1/photos/{photo} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        )
+        body = b'{"name": "Plate"}'
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with only_writer(built):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(f"{head}{more}".encode() + body)
+                time.sleep(1)  # more than three times what a search may take
+            until(lambda: bool(caplog.records))
+            fields = caplog.records[0].fields  # type: ignore[attr-defined]
+            assert (fields["method"], fields["status"]) == ("PATCH", 400)
+            assert service.gallery.photo(photo).name != "Plate"
+        until(lambda: service.gallery.photo(photo).name == "Plate")
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 def test_a_writer_elsewhere_is_a_503_and_a_full_disk_a_507(living: Living) -> None:
@@ -401,13 +419,13 @@ def test_a_new_generation_and_a_new_model_come_without_a_failed_search(built: Pa
         about = f"{server.url}/api/v1/gallery"
         with Searching(server.url) as searching:
             write_photos(root / "photos", 5, start=50)
-            build(root, "model", "--index", "hnsw")
+            build_tiny(root, "model", "--index", "hnsw")
             for _ in range(20):
                 now = httpx.get(about, timeout=300).json()
                 assert (now["index"], now["photos"]) == ("hnsw", 25)
             assert ids(search(server.url, jpeg(52), k=1))
             added = add(server.url, jpeg(60)).json()["id"]
-            build(root, "finer", "--index", "exact")
+            build_tiny(root, "finer", "--index", "exact")
             deadline = time.monotonic() + 300
             while {httpx.get(about, timeout=300).json()["model"] for _ in range(10)} != {"finer"}:
                 assert time.monotonic() < deadline, "not followed"
@@ -419,65 +437,28 @@ def test_a_new_generation_and_a_new_model_come_without_a_failed_search(built: Pa
         assert searching.answered > 20
 
 
+def test_a_photo_is_added_to_a_gallery_that_has_another_model_by_now(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Upkeep, "run", lambda _: None)  # it would follow within a second
+    write_tiny_model(built.parent / "finer", name="finer", pool=4)
+    with held_server(built, api_key_hashes=HASH) as (port, service):
+        url = f"http://127.0.0.1:{port}"
+        build_tiny(built.parent, "finer")
+        assert service.embedder.model.manifest.name == "tiny"
+        added = add(url, jpeg(60), label="Leek")
+        assert (added.status_code, added.json()["label"]) == (201, "Leek")
+        assert httpx.get(f"{url}/api/v1/gallery").json()["model"] == "finer"
+        first = search(url, jpeg(60), k=1)["hits"][0]
+        assert first["id"] == added.json()["id"]
+        assert first["score"] == pytest.approx(1, abs=1e-4)
+    service.close()
+
+
 def test_a_reload_takes_up_a_new_model_at_once(built: Path) -> None:
     root = built.parent
     write_tiny_model(root / "finer", name="finer", pool=4)
     with with_keys(HASH), serving(built) as server:
-        build(root, "finer")
+        build_tiny(root, "finer")
         now = httpx.post(f"{server.url}/api/v1/admin/reload", headers=BEARER, timeout=300).json()
         assert (now["model"], now["photos"]) == ("finer", 20)
-
-
-def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfood.local.renew.LEAST_HOLES", 2)
-    service = open_service(load_settings(gallery=built))
-    current = Current(load_settings(gallery=built, compact_share=0.3), service)
-    never = Current(load_settings(gallery=built, compact_share=0), service)
-
-    def remove(*numbers: int) -> None:
-        with LocalWriter.open(built) as writer:
-            writer.remove([f"plate-{number:05d}.jpg" for number in numbers])
-
-    def rows() -> int:
-        return len(service.gallery.follow().alive)  # type: ignore[attr-defined]
-
-    remove(*range(6))  # 0.3 is not more than 0.3
-    current.keep_up()
-    assert (rows(), service.gallery.count) == (20, 14)
-    remove(6)
-    never.keep_up()
-    assert rows() == 20
-    with only_renewal(built):  # somebody is at it
-        current.keep_up()
-    assert rows() == 20
-    work = built / "renewing"
-    work.mkdir()
-    (work / "renewing-with").write_text("0123 192 f32")
-    current.keep_up()
-    assert rows() == 20, "a stopped reembed's work is not deleted"
-    assert work.is_dir()
-    shutil.rmtree(work)
-    current.keep_up()
-    assert (rows(), service.gallery.count) == (13, 13)
-    service.close()
-
-
-def test_a_long_tail_gets_into_the_index_by_itself(
-    built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(built.parent, "model", "--index", "hnsw")
-    monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 2)
-    settings = load_settings(gallery=built)
-    current = Current(settings, open_service(settings))
-    upkeep = Upkeep(current, settings)
-    upkeep.start()
-    write_photos(built.parent / "new", 5, start=70)
-    run_deepfood("add", built, built.parent / "new")  # whose own process is more patient
-    deadline = time.monotonic() + 300
-    while current.service.gallery.manifest.covered < 25:  # type: ignore[attr-defined]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    upkeep.end()
-    upkeep.join(10)
-    assert current.service.gallery.count == 25
-    current.service.close()

@@ -13,11 +13,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from held import held_server
 from PIL import Image
 from test_api import problem
 
 import deepfood
-from deepfood.errors import QueryError
+from deepfood.errors import QueryError, StorageError
 from deepfood.gallery.protocol import Compared, EveryPhoto
 from deepfood.local import LocalGallery, LocalWriter
 from deepfood.serve.curated import ClosedError, Curator, NotYetError
@@ -187,7 +188,8 @@ def test_a_list_is_made_once_for_each_version_and_shown_meanwhile(
         assert before.entries
         assert before.notes == curator.doubtful(99, wait_s=0).notes
         to_label = curator.to_label(99, wait_s=0).entries
-        assert curator.overlapping(99, wait_s=0).entries
+        pairs = curator.overlapping(99, wait_s=0).entries
+        assert pairs
         first, second = curator.outliers(99, wait_s=0).entries
         assert gallery.comparisons == 1
         gallery.go_on.clear()
@@ -207,6 +209,9 @@ def test_a_list_is_made_once_for_each_version_and_shown_meanwhile(
             one.photo.id for one in to_label[1:] if one.photo.id != first.photo.id
         ]
         assert [one.photo.id for one in curator.outliers(99).entries] == [second.photo.id]
+        overlaps = curator.overlapping(99)
+        assert overlaps.entries == pairs, "they show when all photos are compared again"
+        assert overlaps.notes[-1].code == "gallery_changed"
         groups = curator.duplicates
         gallery.go_on.set()
         gone = groups(99).entries[0].photos[0][0]
@@ -250,6 +255,67 @@ def test_the_end_does_not_wait_for_a_list_and_who_waits_for_one_is_told(mixed: P
                 asked.result(300)
         ended.result(300)
         assert gallery.comparisons == 1
+
+
+class Failing(LocalGallery):
+    """A gallery whose photos cannot be compared while its disk is away."""
+
+    away = False
+
+    def compared(self, most: int | None = None) -> tuple[EveryPhoto, Compared]:
+        if self.away:
+            raise StorageError("the disk is away")
+        return super().compared(most)
+
+
+def test_a_list_that_could_not_be_made_is_made_again(
+    mixed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "gallery"
+    shutil.copytree(mixed, folder)
+    with Failing.open(folder) as gallery, closing(Curator(gallery)) as curator:
+
+        def ended() -> None:
+            """What is under way has ended: all is made in one thread."""
+            curator._pool.submit(int).result(300)
+
+        gallery.away = True
+        with pytest.raises(StorageError, match="the disk is away"):
+            curator.outliers(9)
+        assert not caplog.records, "who asked is told, and nobody else"
+        gallery.away = False
+        first, second = curator.outliers(9).entries
+        with LocalWriter.open(folder) as writer:
+            writer.remove([first.photo.id])
+        gallery.away = True
+        shown = curator.outliers(9)
+        assert [one.photo.id for one in shown.entries] == [second.photo.id]
+        ended()
+        assert "a list could not be made anew" in caplog.text
+        assert "the disk is away" in caplog.text
+        gallery.away = False
+        assert curator.outliers(9).notes, "that before is shown meanwhile"
+        ended()
+        assert curator.outliers(9).looked_at == 43
+        assert not curator.outliers(9).notes
+
+
+def test_a_client_is_told_to_come_back_for_a_list_that_takes_long(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Held, "go_on", threading.Event(), raising=False)
+    monkeypatch.setattr(LocalGallery, "open", Held.open)
+    monkeypatch.setattr("deepfood.serve.api.lists._WAIT_S", 0.01)
+    with held_server(mixed, request_timeout_s=600) as (port, service):
+        assert isinstance(service.gallery, Held)
+        address = f"http://127.0.0.1:{port}/api/v1/duplicates"
+        answer = httpx.get(address, timeout=300)
+        assert "the photos are being compared" in problem(answer, 503)
+        assert int(answer.headers["retry-after"]) > 0
+        service.gallery.go_on.set()
+        monkeypatch.setattr("deepfood.serve.api.lists._WAIT_S", 300)
+        assert httpx.get(address, timeout=300).json()["looked_at"] == 44
+        assert service.gallery.comparisons == 1
 
 
 def test_labels_that_are_suggested_are_imported(mixed: Path, tmp_path: Path) -> None:
@@ -310,5 +376,9 @@ def test_one_line_says_what_an_import_lacks(
 def test_a_list_with_a_cursor_of_another_is_refused(mixed: Path) -> None:
     with deepfood.open_gallery(mixed) as gallery:
         following = gallery.duplicates(1).next
-        with pytest.raises(QueryError, match="belongs to another list"):
-            gallery.doubtful_labels(1, following)
+        searched = gallery.search(words="soup", k=1).next
+        assert following
+        assert searched
+        for other in (following, searched):
+            with pytest.raises(QueryError, match="belongs to another list"):
+                gallery.doubtful_labels(1, other)

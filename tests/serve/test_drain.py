@@ -1,5 +1,6 @@
 """The end of real server processes: told to end while they are asked, killed, and broken."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,6 +17,7 @@ from test_api import problem
 from test_overload import search_bytes, status
 
 from deepfood.config import available_cores
+from deepfood.serve.edge.workers import Workers
 from live import Server, serving
 from plates import jpeg
 
@@ -173,6 +176,24 @@ def test_a_stopped_worker_does_not_keep_the_server_from_ending(tiny_gallery: Pat
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=300) == 0
         assert not Path(f"/proc/{stopped}").exists()
+
+
+def test_a_worker_that_does_not_end_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    busy, done = (spawn.Process(target=time.sleep, args=(seconds,)) for seconds in (10_000, 0))
+    for one in (busy, done):
+        one.start()
+    done.join(300)
+    parent = Workers.__new__(Workers)
+    parent.processes = [  # type: ignore[misc]
+        SimpleNamespace(process=one, pid=one.pid) for one in (busy, done)
+    ]
+    parent._ends_within_s = 0.01
+    parent.join_all()
+    assert (busy.exitcode, done.exitcode) == (-signal.SIGKILL, 0)
+    assert [one.getMessage() for one in caplog.records] == [
+        f"worker {busy.pid} does not end, and is killed"
+    ]
 
 
 def test_workers_that_cannot_start_are_an_error(own_gallery: Path) -> None:

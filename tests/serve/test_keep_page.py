@@ -60,6 +60,22 @@ def downloaded(download: Download) -> str:
 # Recent questions
 
 
+def test_a_question_that_is_kept_late_is_shown(page: Page, small_gallery: SmallGallery) -> None:
+    """The small picture of a photo takes time, and the visitor is back at the start by then."""
+    page.evaluate(
+        "() => { const make = createImageBitmap;"
+        "window.createImageBitmap = (photo, said) => said ? make(photo, said) :"  # to send it
+        "new Promise((done) => {"
+        "window.finish = () => done(make(photo)); }); }"
+    )
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    go_home(page)
+    expect(page.locator("#recent")).to_be_hidden()
+    page.evaluate("() => window.finish()")
+    expect(page.locator("#recent-list .name")).to_have_text(["Your photo"])
+
+
 def test_recent_questions_survive_and_are_asked_again(
     page: Page, context: BrowserContext, small_gallery: SmallGallery
 ) -> None:

@@ -1,6 +1,8 @@
 """Feedback over HTTP: what a vote keeps, what is refused, and servers that cannot keep any."""
 
+import asyncio
 import base64
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -12,16 +14,17 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from held import held_server
 from test_api import problem
 
 from deepfood.config import Settings
-from deepfood.errors import QueryError, SettingError
+from deepfood.errors import DiskFullError, QueryError, SettingError
 from deepfood.gallery.feedback import FEEDBACK, Feedback, FeedbackTable, Vote
 from deepfood.local import LocalGallery
 from deepfood.serve.api.votes import MOST_OF_A_SESSION
 from deepfood.serve.asked import LASTS_S, Asked, QuestionTokens
 from deepfood.serve.service import open_service
-from deepfood_client import Client
+from deepfood_client import AsyncClient, Client
 from deepfood_client.errors import PhotoNotFoundError, ServiceError
 from deepfood_client.errors import QueryError as RefusedError
 from live import Server, serving
@@ -202,6 +205,34 @@ def test_a_full_disk_is_a_507_and_no_vote_is_lost(voting: Voting) -> None:
     assert len(voting.kept()) == 2
 
 
+def test_a_vote_is_kept_where_there_is_no_room_for_its_photo(
+    tiny_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Path(shutil.copytree(tiny_gallery, tmp_path / "gallery"))
+
+    def full(*_: object) -> bool:
+        raise DiskFullError("no space left on the disk")
+
+    for most in (0, MOST_PHOTO_BYTES):
+        settings: dict[str, Any] = {"feedback": True, "feedback_photos_bytes": most}
+        with (
+            held_server(gallery, **settings) as (port, _),
+            Client(f"http://127.0.0.1:{port}", retries=0) as client,
+        ):
+            found = client.search(PHOTO)
+            assert found.question
+            if most:
+                monkeypatch.setattr(Feedback, "keep_photo", full)
+                client.feedback(found.question, found.hits[0].id, True, photo=PHOTO)
+            else:
+                with pytest.raises(RefusedError, match="this server keeps no photos") as caught:
+                    client.feedback(found.question, found.hits[0].id, True, photo=PHOTO)
+                assert caught.value.field == "photo"
+    with Feedback.open(gallery) as feedback:
+        assert feedback.read().hits == [found.hits[0].id]
+        assert list(feedback.photos()) == []
+
+
 def test_a_damaged_file_stops_votes_and_no_search(voting: Voting) -> None:
     answer = voting.search()
     (voting.gallery / FEEDBACK).write_bytes(b"no database" * 1000)
@@ -222,8 +253,16 @@ def test_the_client_votes(voting: Voting) -> None:
             client.feedback(found.question, "0" * 20, True)
         with pytest.raises(RefusedError, match="search again"):
             client.feedback("made up", found.hits[0].id, True)
-    assert voting.kept().right.tolist() == [True, False]
-    assert len(set(voting.kept().sessions)) == 1
+
+        async def ask_too() -> None:
+            async with AsyncClient(voting.server.url, retries=0) as other:
+                await other.feedback(found.question or "", found.hits[2].id, True)
+                await other.feedback(found.question or "", found.hits[3].id, True, session=SESSION)
+                await other.feedback(found.question or "", found.hits[2].id, None)
+
+        asyncio.run(ask_too())
+    assert voting.kept().right.tolist() == [True, False, True]
+    assert len(set(voting.kept().sessions)) == 2
 
 
 def test_without_the_setting_nothing_is_taken(server_url: str) -> None:
@@ -254,3 +293,11 @@ def test_a_token_lasts_for_a_day() -> None:
 def test_where_no_feedback_can_be_kept_a_server_does_not_start(gallery: str, told: str) -> None:
     with pytest.raises(SettingError, match=f"feedback = true: .*{told}"):
         open_service(Settings(gallery=gallery, feedback=True))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_vote(
+    tiny_gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests' user may have every right
+    with pytest.raises(SettingError, match=r"feedback = true: .* cannot be written: "):
+        open_service(Settings(gallery=str(tiny_gallery), feedback=True))

@@ -427,16 +427,18 @@ def test_the_command_refuses_with_1_and_one_line(adapted: Adapted, tmp_path: Pat
         rows = [(one.file, one.label) for one in splits.source.files]
         csv.writer(file).writerows([("photo", "label"), *rows])
     out = tmp_path / "model"
-    done = command(
-        *(folder, "--out", out, "--model", adapted.base.model.folder, "--json"),
-        cache=tmp_path / "cache",
-    )
+    arguments = (folder, "--out", out, "--model", adapted.base.model.folder)
+    done = command(*arguments, "--json", cache=tmp_path / "cache")
     assert done.returncode == 1
     assert done.stderr.startswith("deepfood: ")
     assert done.stderr.count("\n") == 1
     about = json.loads(done.stdout)
     assert about["written"] is False
     assert about["refused"] in done.stderr
+    again = command(*arguments, cache=tmp_path / "cache")
+    assert (again.returncode, again.stderr) == (1, done.stderr)
+    assert "held-out photos   before   after " in again.stdout
+    assert "written" not in again.stdout
     assert not out.exists()
 
 

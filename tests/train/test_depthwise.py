@@ -54,6 +54,16 @@ def test_gradients_are_nearer_to_the_exact_ones(
     assert float((fast[2].double() - weight.grad).norm() / weight.grad.norm()) < 1e-5
 
 
+def test_the_first_layer_has_weights_to_learn_and_no_input_to_change() -> None:
+    layer = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)
+    with torch.autocast("cpu", torch.bfloat16), fast_depthwise(CPU, bf16=True):
+        output = layer(torch.ones(2, 8, 9, 9))
+    assert "Depthwise" in graph(output)
+    output.sum().backward()
+    assert layer.weight.grad is not None
+    assert float(layer.weight.grad[0, 0, 2, 2]) == 2 * 9 * 9
+
+
 def test_other_convolutions_are_left_alone() -> None:
     torch.manual_seed(1)
     planes = torch.randn(2, 8, 9, 9, requires_grad=True)

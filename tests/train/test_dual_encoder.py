@@ -24,6 +24,7 @@ from deepfood.gallery import Photo
 from deepfood.gallery.logistic import calibration_error
 from deepfood.model import open_model
 from deepfood.proof import check_model
+from deepfood.serve.worded import look_up
 from deepfood.words import open_text_embedder
 from deepfood_client import Client
 from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
@@ -205,7 +206,19 @@ def test_how_sure_it_is_that_the_gallery_has_what_words_name(world: World, tmp_p
                 there = thing.colour not in lacking
                 sure[there].append(float(calibration.words.in_gallery([best])))
         assert opened.search(words="something red").verdict == "none"
-        assert opened.search(words="the blue circle").verdict in ("match", "maybe")
+        blue = opened.search(words="the blue circle")
+        assert blue.verdict in ("match", "maybe")
+        # Of what a filter lets through, the gallery knows no more or less than of the whole.
+        square = opened.search(words="the blue circle", where='label = "blue square"')
+        assert square.in_gallery == blue.in_gallery
+        assert {hit.photo.label for hit in square.hits} == {"blue square"}
+        # A varied answer begins with what is written, and says how likely each of it is.
+        written = look_up(service.gallery, ["something blue"], {}, or_raise=True)
+        assert written is not None
+        varied = opened.search(words="something blue", diversity=0.9, k=K).hits
+        assert [hit.photo.id for hit in varied] == [hit.id for hit in written.result.hits[:K]]
+        likely = [hit.probability or 0 for hit in varied]
+        assert likely != sorted(likely, reverse=True)
     has, lacks = np.array(sure[True]), np.resize(sure[False], len(sure[True]))
     every = np.repeat([True, False], len(has))
     # Of 20 labels the curve learns to be careful: it is less sure than it is right.

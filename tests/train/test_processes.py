@@ -29,6 +29,7 @@ ALIKE: dict[str, Any] = {
     "loss": "cosine-margin",
     "epochs": 2,
     "cutmix": 0.0,
+    "backbone_lr_share": 0.1,  # it learns slowly enough to be better after two epochs
 }
 # With batch norm, whose counts each process has its own of.
 RESUMED: dict[str, Any] = {"epochs": 3, "patience": 0, "checkpoint_s": 0}

@@ -243,6 +243,11 @@ def test_the_command_refuses_in_one_line_and_status_1(
     assert json.loads(refused.stdout)["written"] is False
     assert not (tmp_path / "int8").exists()
 
+    again = deepfood_here(*arguments)
+    assert (again.returncode, again.stderr) == (1, refused.stderr)
+    assert "held-out photos   before   after " in again.stdout
+    assert "written" not in again.stdout
+
     done = deepfood_here(*arguments, "--max-drop", 1)
     assert done.returncode == 0, done.stderr
     assert "int8: written" in done.stdout

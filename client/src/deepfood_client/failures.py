@@ -65,4 +65,6 @@ def error_of(
     kind = {**_ERRORS, 403: call.forbidden, 404: call.missing}.get(what.status_code, ServiceError)
     if issubclass(kind, ServiceError) and problem.get("request_id"):
         detail += f" (request {problem['request_id']})"
+    if issubclass(kind, QueryError):
+        return kind(detail, problem.get("field"))
     return kind(detail)

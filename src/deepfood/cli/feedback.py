@@ -116,7 +116,7 @@ def _print(gallery: str, counts: "FeedbackCounts", model: str, gone: list[str]) 
     if counts.photos:
         print(f"  {counted(counts.photos, 'photo')} of visitors: {counts.photo_bytes:,} bytes")
     if counts.displaced:
-        print(f"  {counts.displaced:,} older votes made room (setting feedback_votes)")
+        print(f"  {counted(counts.displaced, 'older vote')} made room (setting feedback_votes)")
 
 
 def _day(at: float) -> str:

