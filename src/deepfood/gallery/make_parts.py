@@ -38,7 +38,8 @@ def make_parts(
 
     def work(photo: Photo) -> PhotoParts | None:
         try:
-            return embedder.embed(read(photo), vector(photo))
+            whole = vector(photo)
+            return embedder.embed(read(photo), whole)
         except (PhotoError, PhotoNotFoundError):
             return None
 

@@ -31,7 +31,7 @@ def complete_parts(
         failed = make_parts(
             [photo_of(row) for row in rows.values()],
             gallery.read,
-            parts.whole_of,
+            parts.wholes(list(rows)).of,
             open_embedder(),
             parts.put,
             reads_ahead=gallery.reads_ahead,

@@ -7,9 +7,11 @@ parts calls it afterwards, so that the last of several sees the rows of all, and
 so for a writer that was killed.
 
 The ids of photos that nobody has looked at yet are noted in NAME_about before their rows are
-written, so that a kill leaves too many of them, never too few.
+written, so that a kill leaves too many of them, never too few. So are those of photos that have
+parts, before the rows of these are written, so that a photo that has lost all of them is known.
 """
 
+import threading
 import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -59,6 +61,7 @@ class StoredParts:
         self._photos = StrongRows(connection, collection)
         self._parts = StrongRows(connection, self.collection)
         self._unseen = NotedIds(metadata, f"{collection}/unseen")
+        self._parted = NotedIds(metadata, f"{collection}/parted")
 
     def create(self, dimension: int, settings: Settings) -> None:
         """Ensure that the collection is there, and loaded."""
@@ -69,13 +72,15 @@ class StoredParts:
     def drop(self) -> None:
         """Delete what there is of it."""
         if self._connection.ask("has_collection", collection_name=self.collection):
-            self._unseen.forget()  # first: without the collection nobody looks for notes
+            for notes in (self._unseen, self._parted):
+                notes.forget()  # first: without the collection nobody looks for notes
             self._connection.ask("drop_collection", collection_name=self.collection)
 
-    def note(self, ids: Collection[str]) -> None:
-        """Note photos that nobody has looked at, except those whose parts are there."""
+    def note(self, ids: Collection[str]) -> set[str]:
+        """Note photos that nobody has looked at, except those whose parts are there: the latter."""
         there = self.owners(ids)
         self._unseen.note([one for one in ids if one not in there])
+        return there
 
     def note_all(self) -> None:
         """As `note`, of all photos."""
@@ -102,12 +107,9 @@ class StoredParts:
         left = [one for one, number in noted.items() if number < before]
         self._unseen.drop(left, before)
 
-    def whole_of(self, photo: Photo) -> Vector:
-        """The vector of a photo as a whole. Raises PhotoNotFoundError where it is gone."""
-        row = self._photos.named([photo.id], ["vector"]).get(photo.id)
-        if row is None:
-            raise PhotoNotFoundError(f"photo {photo.id} was removed from the gallery meanwhile")
-        return np.array(row["vector"], np.float32)
+    def wholes(self, ids: Sequence[str]) -> "Wholes":
+        """The vectors of photos as wholes, by id, which are asked for in nearly this order."""
+        return Wholes(self._photos, ids)
 
     def put(self, found: Sequence[tuple[str, PhotoParts]]) -> None:
         """Keep the parts of photos, by SHA-256; what was known of them is replaced."""
@@ -116,8 +118,11 @@ class StoredParts:
         photos = self._photos.named(list(by_id), ["id", *_COPIED])
         rows = [row for one, photo in photos.items() for row in _rows_of(photo, by_id[one])]
         there = {str(row["id"]) for row in self._of(list(by_id), ["id"])}
+        parted = {str(row["photo"]) for row in rows}
+        self._parted.note(parted)
         self._parts.write(rows)
         self._parts.delete(sorted(there - {row["id"] for row in rows}))
+        self._parted.drop([one for one in photos if one not in parted], begun)
         self.settle(list(photos))
         self._unseen.drop(list(photos), begun)
 
@@ -125,27 +130,35 @@ class StoredParts:
         """Those of the photos, by id, that have parts."""
         return {str(row["photo"]) for row in self._of(list(ids), ["photo"])}
 
-    def settle(self, ids: Collection[str], kept: Container[str] | None = ()) -> None:
-        """Bring parts to what the rows of their photos, by id, say now.
+    def settle(self, ids: Collection[str], kept: Container[str] | None = ()) -> set[str]:
+        """Bring parts to what the rows of their photos, by id, say now; those that had parts.
 
-        Those of photos that are gone are deleted. Where these are `kept`, they stay and are not
+        Parts of photos that are gone are deleted. Where these are `kept`, they stay and are not
         found; None keeps all.
         """
-        todo = list(ids)
+        begun, todo = time.time_ns(), list(ids)
+        owners, lost = set[str](), set[str]()
         while todo:
             parts = self._of(todo, ["id", "photo", *_COPIED])
+            owners.update(row["photo"] for row in parts)
             photos = self._photos.named(list({row["photo"] for row in parts}), ["id", *_COPIED])
-            wanted, lost = dict[str, Row](), list[str]()
+            wanted, unwanted = dict[str, Row](), list[str]()
             for row in parts:
                 photo = photos.get(row["photo"])
                 if photo is None and kept is not None and row["photo"] not in kept:
-                    lost.append(row["id"])
+                    unwanted.append(row["id"])
+                    lost.add(row["photo"])
                 elif (copy := _copied(photo or {**row, WRITTEN: _GONE})) != _copied(row):
                     wanted[row["id"]] = copy
-            self._parts.delete(lost)
+            self._parts.delete(unwanted)
             whole = self._parts.named(list(wanted), _WHOLE)
             self._parts.write([{**row, **wanted[one]} for one, row in whole.items()])
             todo = list({row["photo"] for row in whole.values()})
+        if lost:  # unless another writer has brought one back meanwhile, to be looked at again
+            back = self._photos.named(sorted(lost), ["id"])
+            self._unseen.note(back)
+            self._parted.drop(sorted(lost - back.keys()), begun)
+        return owners
 
     def settle_all(self, kept: Container[str] | None = None) -> None:
         """As `settle`, of all photos that have parts."""
@@ -161,8 +174,11 @@ class StoredParts:
         return photos, parts
 
     def faulty(self) -> Iterator[tuple[str, str]]:
-        """Photos, by id, whose parts are altered, incomplete, or differ from the photo, and how."""
+        """Photos, by id, whose parts are altered, missing, or differ from the photo, and how."""
+        # Read before the parts, and in the order in which `put` writes.
+        lost = self._parted.read().keys() - self.unseen().keys()
         for some in _batches(self._every_owner()):
+            lost.difference_update(some)
             photos = self._photos.named(some, ["id", *_COPIED])
             by_photo: dict[str, list[Row]] = {}
             for row in self._of(list(photos), _WHOLE):
@@ -170,6 +186,9 @@ class StoredParts:
             for one, rows in by_photo.items():
                 for fault in _faults(rows, photos[one]):
                     yield one, fault
+        for some in _batches(sorted(lost)):
+            for one in self._photos.named(some, ["id"]):
+                yield one, "all of its parts are missing"
 
     def _every_owner(self) -> Iterator[str]:
         """The photos that have parts, by id; those of a photo follow each other."""
@@ -188,6 +207,31 @@ class StoredParts:
         return found
 
 
+class Wholes:
+    """The vectors of photos as wholes, each given once, read many at a time; safe in threads."""
+
+    def __init__(self, photos: StrongRows, ids: Sequence[str]) -> None:
+        self._photos = photos
+        #: The photos that are read together with each.
+        self._unread = {one: some for some in _batches(ids) for one in some}
+        self._read: dict[str, Vector] = {}
+        self._lock = threading.Lock()
+
+    def of(self, photo: Photo) -> Vector:
+        """The vector of a photo. Raises PhotoNotFoundError where it is gone."""
+        with self._lock:
+            if some := self._unread.get(photo.id):
+                rows = self._photos.named(some, ["id", "vector"])
+                self._read |= {
+                    one: np.array(row["vector"], np.float32) for one, row in rows.items()
+                }
+                for one in some:
+                    del self._unread[one]
+            if photo.id not in self._read:
+                raise PhotoNotFoundError(f"photo {photo.id} was removed from the gallery meanwhile")
+            return self._read.pop(photo.id)
+
+
 class RowsWithParts(StrongRows):
     """The rows of a generation's photos, for writers: their parts follow, and new ones are noted.
 
@@ -204,9 +248,10 @@ class RowsWithParts(StrongRows):
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         ids = [str(row["id"]) for row in rows]
         there = {} if self._unsure else self.named(ids, ["id"])
-        self._of_photos.note([one for one in ids if one not in there])
+        had = self._of_photos.note([one for one in ids if one not in there])
         super().write(rows)
-        self._of_photos.settle(ids)
+        if lost := had - self._of_photos.settle(ids):  # by another, who had deleted their photos
+            self._of_photos.note(lost)
 
     def delete(self, ids: Sequence[str]) -> None:
         super().delete(ids)
