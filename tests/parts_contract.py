@@ -278,7 +278,8 @@ def test_a_server_looks_at_photos_that_were_added(
             hits = gallery.find(query, 50).hits
             assert [hit.box for hit in hits if hit.photo.id == one.photo.id] == [None]
             assert any("looked at" in line for line in engine.problems(quiet=True))
-            engine.look_after(gallery, parts)
+            for _ in range(2):  # the second has nothing left to do
+                engine.look_after(gallery, parts)
             best = gallery.find(query, 1).hits[0]
             assert best.photo.id == one.photo.id
             assert best.box
