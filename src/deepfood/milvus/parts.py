@@ -77,7 +77,7 @@ class StoredParts:
             self._connection.ask("drop_collection", collection_name=self.collection)
 
     def note(self, ids: Collection[str]) -> set[str]:
-        """Note photos that nobody has looked at, except those whose parts are there: the latter."""
+        """Note photos that nobody has looked at; returns the others, whose parts are there."""
         there = self.owners(ids)
         self._unseen.note([one for one in ids if one not in there])
         return there
