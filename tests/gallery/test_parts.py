@@ -1,20 +1,17 @@
 """Dishes of photos of several as vectors of their own: found, kept, changed, damaged and mended."""
 
 import hashlib
-import io
-import itertools
 import json
 import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -29,12 +26,12 @@ from deepfood.errors import (
     ArtifactCorruptError,
     NoHeatMapError,
     PhotoNotFoundError,
-    SettingError,
 )
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
+from deepfood.gallery.make_parts import make_parts
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions
 from deepfood.gallery.queries import similarity
@@ -43,7 +40,6 @@ from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
 from deepfood.local.complete_parts import complete_parts
 from deepfood.local.describe import describe
 from deepfood.local.lock import only_writer
-from deepfood.local.make_parts import make_parts
 from deepfood.local.manifest import PartsStorage
 from deepfood.local.parts import StoredParts
 from deepfood.local.renew import remap
@@ -53,39 +49,19 @@ from deepfood.photo import Pixels
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder, inner
 from deepfood.plate.boxes import Part
-from deepfood.plate.collage import collage
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from live import run_here
-from plates import LIMITS, edit_manifest, jpeg, plate, tiny_embedder, write_conv_model, write_photos
+from parts_contract import *  # noqa: F403
+from parts_contract import TABLES, Place, Vector, finds, new_tables, parts_of, queries, table
+from plates import LIMITS, edit_manifest, jpeg, tiny_embedder, write_conv_model
 
 pytestmark = pytest.mark.slow
 
-Vector = npt.NDArray[np.float32]
-TABLES = 10
-
-
-def table(seed: int) -> bytes:
-    """A JPEG of three drawn dishes."""
-    pieces = [plate(100 * seed + one, (150, 150)) for one in range(3)]
-    out = io.BytesIO()
-    collage(pieces, seed, (320, 240)).image.save(out, "JPEG", quality=92)
-    return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    return Embedder(open_model(write_conv_model(tmp_path_factory.mktemp("model"))), LIMITS)
-
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Class folders: tables of three dishes, and photos of one."""
-    write_photos(tmp_path / "photos" / "single", 8)
-    (tmp_path / "photos" / "tables").mkdir()
-    for seed in range(TABLES):
-        (tmp_path / "photos" / "tables" / f"{seed}.jpg").write_bytes(table(seed))
-    return tmp_path / "photos"
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "gallery", {"parts_storage": "f16"}, exact=5e-4)
 
 
 def build(
@@ -110,7 +86,7 @@ def stored(gallery: LocalGallery) -> StoredParts:
     return StoredParts(gallery.store, about.storage)
 
 
-def by_hand(gallery: LocalGallery, query: Vector) -> dict[str, tuple[float, Box | None]]:
+def by_store(gallery: LocalGallery, query: Vector) -> dict[str, tuple[float, Box | None]]:
     """The similarity of each photo by id, and the box of the part that is more so, if any."""
     parts, found = stored(gallery), {}
     entries, vectors = parts.of(gallery.store.photos()), parts.vectors()
@@ -125,14 +101,6 @@ def by_hand(gallery: LocalGallery, query: Vector) -> dict[str, tuple[float, Box 
     return found
 
 
-def queries(seed: int) -> Iterator[Vector]:
-    """A query of one vector, and one of two: as with an unwanted example."""
-    drawn = np.random.default_rng(seed).normal(size=(2, 16)).astype(np.float32)
-    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    yield drawn[0]
-    yield drawn
-
-
 @pytest.mark.parametrize("storage", ["f16", "i8"])
 def test_a_photo_is_as_similar_as_the_best_of_its_parts(
     photos: Path, embedder: Embedder, storage: PartsStorage
@@ -144,7 +112,7 @@ def test_a_photo_is_as_similar_as_the_best_of_its_parts(
         removed, boxes = "", 0
         for seed in range(6):
             for query in queries(seed):
-                wanted = by_hand(gallery, query)
+                wanted = by_store(gallery, query)
                 assert removed not in wanted
                 narrowed: list[FindOptions] = [
                     {},
@@ -294,11 +262,6 @@ def engine(photos: Path, model: Path, **settings: object) -> Engine:
     return made
 
 
-def parts_of(embedder: Embedder, seed: int) -> PhotoParts:
-    """The dishes of the table of `seed`."""
-    return PartEmbedder(embedder).embed(table(seed), embedder.embed(table(seed)))
-
-
 def is_complete(place: Engine) -> bool:
     """Whether every photo has been looked at, and all that is known of it is sound."""
     with closing(place.open_to_read()) as gallery:
@@ -308,45 +271,9 @@ def is_complete(place: Engine) -> bool:
         return not parts.has_to_be_made()
 
 
-def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
-    """The box of the table of `seed`, by one of the dishes that its photo shows."""
-    parts = parts_of(embedder, seed)
-    with closing(place.open_to_read()) as gallery:
-        hit = gallery.find(parts.vectors[0], 1).hits[0]
-        assert gallery.read(hit.photo) == table(seed)
-        assert hit.box is None or hit.box in parts.boxes
-        return hit.box
-
-
-def new_tables(embedder: Embedder, count: int) -> list[int]:
-    """Seeds of tables that the gallery does not have, and that have parts."""
-    seeds = (one for one in itertools.count(50) if parts_of(embedder, one).boxes)
-    return list(itertools.islice(seeds, count))
-
-
-def test_added_photos_get_parts_and_removed_ones_lose_them(
-    photos: Path, embedder: Embedder, tmp_path: Path
+def test_a_server_leaves_photos_to_a_process_that_looks_at_them(
+    photos: Path, embedder: Embedder
 ) -> None:
-    place = engine(photos, embedder.model.folder)
-    (seed,) = new_tables(embedder, 1)
-    new = tmp_path / "new.jpg"
-    new.write_bytes(table(seed))
-    place.add([new], ForAll(), quiet=True)
-    assert is_complete(place)
-    assert finds(place, embedder, seed)
-    with closing(place.open_to_read()) as gallery:
-        photo = gallery.find(parts_of(embedder, seed).vectors[0], 1).hits[0].photo
-        with place.writer() as writer:
-            writer.remove([photo.id])
-            left = gallery.find(parts_of(embedder, seed).vectors[0], 50).hits
-            assert photo.id not in {hit.photo.id for hit in left}
-            assert len(left) == gallery.count
-    place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
-    assert is_complete(place)
-    assert finds(place, embedder, seed)
-
-
-def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedder) -> None:
     place = engine(photos, embedder.model.folder)
     parts = PartEmbedder(embedder)
     with closing(place.open_to_read()) as gallery:
@@ -390,7 +317,7 @@ def test_parts_of_a_generation_that_was_replaced_are_left_to_the_new_one(
     assert finds(place, embedder, seed)
 
 
-def test_parts_go_along_with_another_model_and_back(
+def test_parts_of_a_model_that_comes_back_serve_again_and_are_compacted(
     photos: Path, embedder: Embedder, tmp_path: Path
 ) -> None:
     place = engine(photos, embedder.model.folder)
@@ -698,9 +625,3 @@ def test_the_command_line_says_what_it_found_and_keeps(
     assert [len(one) for one in shown] == [bool(box) for box in boxes]
     assert run_here(*command, "--no-parts", "--json") == 0
     assert json.loads(capsys.readouterr().out)["parts"] is None
-
-
-def test_a_gallery_on_milvus_says_that_it_has_none(photos: Path) -> None:
-    place = engine_at("milvus://localhost:1/dishes", load_settings())
-    with pytest.raises(SettingError, match="in a folder with --parts"):
-        place.build(list_photos(photos), parts=True)

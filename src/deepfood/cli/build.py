@@ -64,7 +64,9 @@ def build(
     ] = None,
     parts_storage: Annotated[
         str | None,
-        typer.Option(help="How vectors of such dishes are stored: f16 or i8.", show_default="i8"),
+        typer.Option(
+            help="How vectors of such dishes are stored in a folder: f16 or i8.", show_default="i8"
+        ),
     ] = None,
     engine: Annotated[
         str | None,
@@ -142,7 +144,7 @@ def build(
                 "passed_over": [asdict(one) for one in source.passed_over],
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
-                "parts": kept_parts(report.manifest),
+                "parts": report.parts and asdict(report.parts),
                 "seconds": round(report.seconds, 3),
                 "parts_seconds": round(report.parts_seconds, 3),
                 "up_to_date": report.up_to_date,
@@ -167,14 +169,6 @@ def build_and_report(
     return report
 
 
-def kept_parts(manifest: Any) -> dict[str, Any] | None:
-    """How many vectors of parts a gallery has just been built with, and how they are kept."""
-    parts = getattr(manifest, "parts", None)  # a gallery on Milvus has none
-    if parts is None:
-        return None
-    return {"vectors": parts.covered, "storage": parts.storage, "index": parts.index.kind}
-
-
 def _print_report(report: Any, out: Path | str) -> None:
     from deepfood.gallery.photo import REMOVED
 
@@ -187,10 +181,10 @@ def _print_report(report: Any, out: Path | str) -> None:
         f"{out}: {counted(report.count, 'photo')}, index {about.index.kind}; "
         f"{report.embedded} embedded, {report.reused} known before, {report.seconds:.1f} s{rate}"
     )
-    if kept := kept_parts(about):
+    if kept := report.parts:
         print(
-            f"parts of photos: {counted(kept['vectors'], 'vector')} in "
-            f"{kept['storage']}, index {kept['index']}; {report.parts_seconds:.1f} s of these"
+            f"parts of photos: {counted(kept.vectors, 'vector')} in {kept.storage}, "
+            f"index {kept.index}; {report.parts_seconds:.1f} s of these"
         )
     for note in report.notes:
         print(note)

@@ -11,12 +11,22 @@ ManifestT = TypeVar("ManifestT")
 
 
 @dataclass(frozen=True)
+class PartsReport:
+    """How many vectors of parts of photos a gallery has, and how they are kept."""
+
+    vectors: int
+    storage: str
+    index: str
+
+
+@dataclass(frozen=True)
 class BuildReport(Generic[ManifestT]):
     """What a build did. `embedded` files were embedded now, `reused` ones earlier.
 
     `gone` are files of photos that the source lost and nobody removed; their manual edits are
     kept. `notes` are lines for people. `attributes` are table columns with new cells.
-    `parts_seconds` of the `seconds` went into the dishes of photos of several. `untuned`: the
+    `parts` are the dishes of photos of several, if they are kept; `parts_seconds` of the `seconds`
+    went into them. `untuned`: the
     gallery was tuned, and is not any longer.
     """
 
@@ -31,6 +41,7 @@ class BuildReport(Generic[ManifestT]):
     gone: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    parts: PartsReport | None = None
     parts_seconds: float = 0.0
     untuned: bool = False
 

@@ -18,8 +18,8 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.local.following_store import FollowingStore
+from deepfood.local.index_parts import index_parts
 from deepfood.local.known import EmbeddedFile
-from deepfood.local.make_parts import index_parts
 from deepfood.local.manifest import (
     LocalManifest,
     PartsStorage,

@@ -33,6 +33,7 @@ from deepfood.gallery.choose import Choice, choose_photos, is_known
 from deepfood.gallery.embedding import Reading, read_photos
 from deepfood.gallery.feedback_file import FEEDBACK
 from deepfood.gallery.fold import Fold
+from deepfood.gallery.make_parts import make_parts
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.record import user
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
@@ -53,7 +54,6 @@ from deepfood.local.known import (
 )
 from deepfood.local.lock import LOCK, only_writer
 from deepfood.local.lost_photos import bring_back
-from deepfood.local.make_parts import make_parts
 from deepfood.local.manifest import (
     LOST_FOUND,
     MODELS,
@@ -148,6 +148,7 @@ def build_gallery(
             gone=gone,
             notes=living.notes,
             attributes=changed,
+            parts=manifest.parts_report(),
             parts_seconds=parts_s,
             untuned=is_untuned(manifest.before, manifest),
         )
@@ -398,6 +399,7 @@ def _unchanged(target: _Target, living: _Living, started: float) -> BuildReport[
         skipped=tuple(store.skipped()),
         seconds=time.monotonic() - started,
         up_to_date=True,
+        parts=living.manifest.parts_report(),
     )
 
 

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from deepfood.errors import ArtifactBusyError, ArtifactError
+from deepfood.gallery.make_parts import make_parts
 from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.lock import only_writer
-from deepfood.local.make_parts import make_parts
 from deepfood.local.manifest import LocalManifest
 from deepfood.local.parts import StoredParts
 from deepfood.local.recover import open_to_change

@@ -13,6 +13,7 @@ from deepfood.data.root import Root
 from deepfood.errors import PhotoNotFoundError
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.joined_parts import ROUNDED
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import (
     ColumnFacts,
@@ -36,9 +37,6 @@ from deepfood.local.snapshot import Snapshot
 from deepfood.local.store import Store
 from deepfood.local.suggest import suggest
 from deepfood.model import Model
-
-#: By how much a part must be nearer than the whole to a vector that was in half precision.
-_ROUNDED = 2e-3
 
 
 class LocalGallery:
@@ -259,7 +257,7 @@ class LocalGallery:
         if row >= len(now.vectors):  # pragma: no cover - added in between, by another thread
             return False
         whole = float(now.vectors.scores_of(np.array([row]), query)[0])
-        return bool(now.parts.boxes({row: photo}, {row: whole + _ROUNDED}, now.vectors, query))
+        return bool(now.parts.boxes({row: photo}, {row: whole + ROUNDED}, now.vectors, query))
 
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
         """A photo and its known attributes. Raises PhotoNotFoundError."""

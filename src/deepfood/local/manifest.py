@@ -14,6 +14,7 @@ from deepfood.errors import (
     raising_disk_full,
 )
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.reports import PartsReport
 from deepfood.gallery.tuned import Tuned
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.model import Model, ModelManifest, open_model
@@ -97,6 +98,10 @@ class LocalManifest(Manifest):
 
     def index_path(self, gallery: Path) -> Path:
         return index_path(self.folder(gallery), self.index, self.covered)
+
+    def parts_report(self) -> PartsReport | None:
+        kept = self.parts
+        return PartsReport(kept.covered, kept.storage, kept.index.kind) if kept else None
 
     def parts_index_path(self, gallery: Path) -> Path:
         assert self.parts is not None

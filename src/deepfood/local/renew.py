@@ -28,6 +28,7 @@ from deepfood.errors import (
     raising_disk_full,
 )
 from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
+from deepfood.gallery.make_parts import make_parts
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import RenewReport
@@ -37,9 +38,9 @@ from deepfood.local.assemble import calibrate_store
 from deepfood.local.catch_up import VectorsOf, catch_up, copy_vectors
 from deepfood.local.checkpoints import checkpoint_if_long
 from deepfood.local.gallery import LocalGallery
+from deepfood.local.index_parts import index_parts
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
-from deepfood.local.make_parts import index_parts, make_parts
 from deepfood.local.manifest import (
     LocalManifest,
     generation_folder,

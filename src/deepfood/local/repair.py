@@ -25,6 +25,7 @@ from deepfood.errors import (
     system_error_text,
 )
 from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.make_parts import make_parts
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.record import user
@@ -33,10 +34,10 @@ from deepfood.local.altered_rows import as_written
 from deepfood.local.assemble import index_files
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.following_store import FollowingStore
+from deepfood.local.index_parts import index_parts
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
 from deepfood.local.lost_photos import bring_back
-from deepfood.local.make_parts import index_parts, make_parts
 from deepfood.local.manifest import (
     AnyLocalManifest,
     LocalManifest,

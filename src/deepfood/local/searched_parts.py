@@ -11,6 +11,7 @@ from deepfood.counted import counted
 from deepfood.embed import Vectors
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.cursor import Scores
+from deepfood.gallery.joined_parts import joined
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.queries import best_of_all, similarity
 from deepfood.index import INDEXES, Index, Mask, Rows, VectorFile
@@ -91,26 +92,18 @@ class SearchedParts:
         bool [rows of photos] are allowed, None for all.
         """
         allowed = self.alive if photos is None else self.alive & _of_photos(self.owner, photos)
-        least = scores[-1] if len(rows) == count else -np.inf
-        most = count
-        while True:  # twice as many, until no further part can bring a photo among the best
-            parts, of_parts = best(
+
+        def nearest(most: int) -> tuple[Rows, Scores]:
+            found = best_of_all(
+                lambda vector, n: self.index.search(vector, n, allowed),
+                self.vectors.take,
+                query,
                 most,
-                *best_of_all(
-                    lambda vector, n: self.index.search(vector, n, allowed),
-                    self.vectors.take,
-                    query,
-                    most,
-                ),
             )
-            owners = self.owner[parts]
-            if len(parts) < most or of_parts[-1] < least or len(np.unique(owners)) >= count:
-                break
-            most *= 2
-        rows, scores = np.concatenate([rows, owners]), np.concatenate([scores, of_parts])
-        order = np.argsort(-scores, kind="stable")
-        rows, first = np.unique(rows[order], return_index=True)
-        return best(count, rows, scores[order][first])
+            parts, of_parts = best(most, *found)
+            return self.owner[parts], of_parts
+
+        return joined(rows, scores, count, nearest)
 
     def boxes(
         self,

@@ -99,6 +99,10 @@ class BeforeImages:
         self._inserted.note([one for one in new if one not in images])
         self._kept |= {one: _sum_in(images[one]) if one in images else "" for one in new}
 
+    def changed(self) -> set[str]:
+        """The ids of the rows kept since `begin`: those that were changed or deleted."""
+        return {one for one, checksum in self._kept.items() if checksum}
+
     def checksum(self) -> str:
         """The checksum over everything kept since `begin`, for the manifest."""
         return self._checksum_of(self._kept)

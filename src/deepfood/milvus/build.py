@@ -19,6 +19,7 @@ from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrate import calibration_fields
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.find_parts import find_parts
 from deepfood.milvus.follow import JournalFollower
 from deepfood.milvus.following_build import FollowingBuild, check_source
 from deepfood.milvus.gallery import MilvusGallery
@@ -38,17 +39,20 @@ def build_on_milvus(
     embedder: Embedder,
     settings: Settings,
     *,
+    parts: bool | None = None,
     consent: Consent = NOTHING_ASKED,
     reading: Reading = read_photos,
     quiet: bool = False,
 ) -> Report:
     """Make `address` a gallery of `source`; photos that it already contains are not embedded again.
 
-    Raises DatasetError if no photo is usable, or if photos would be lost without `consent`;
-    ArtifactCorruptError if the journal is damaged; ArtifactBusyError if another process builds it
-    or changes its Model; and EngineError.
+    With `parts` the dishes of photos of several are kept as rows of their own; None keeps them if
+    the gallery has them already. Raises DatasetError if no photo is usable, or if photos would be
+    lost without `consent`; ArtifactCorruptError if the journal is damaged; ArtifactBusyError if
+    another process builds it or changes its Model; NoHeatMapError for parts by a Model without a
+    feature map; and EngineError.
     """
-    build = FollowingBuild(source, embedder, consent, reading, quiet=quiet)
+    build = FollowingBuild(source, embedder, consent, reading, parts=parts, quiet=quiet)
     with contextlib.closing(Connection.strong(address, settings)) as connection:
         metadata = GalleryMetadata(connection)
         metadata.create(settings)
@@ -67,19 +71,23 @@ def _first(build: FollowingBuild, connection: Connection, settings: Settings) ->
         build.embedder.model,
         str(build.source.root),
     )
-    collection, _ = generation_for(connection, metadata, model, root, settings)
+    wanted = build.keeps_parts(None)
+    collection, _ = generation_for(connection, metadata, model, root, settings, parts=wanted)
     writer = MilvusWriter(connection, settings, collection=collection)
     _begin_journal(writer)
     gallery = MilvusGallery(connection, settings, collection)
     work = _follower(gallery, writer, gallery, build.embedder)
     build.follow(work, None)
     work.catch_up_with_all()
+    _find_parts(build, gallery, writer)
     gallery.note_left_out(build.choice.skipped)
     made = calibration_fields(gallery, model, quiet=build.quiet)
-    manifest = writer.commit({"photos_root": root, "whole": True, **made})
+    changes = {"photos_root": root, "whole": True, "parts": "kept" if wanted else None, **made}
+    manifest = writer.commit(changes)
     go_live(connection, collection)
     writer.journal.write_checkpoint_if_long(work.reading)
-    return build.report(manifest, gallery.count, up_to_date=False)
+    gallery.follow()
+    return build.report(manifest, gallery, up_to_date=False)
 
 
 def _in_place(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
@@ -89,6 +97,9 @@ def _in_place(build: FollowingBuild, connection: Connection, settings: Settings)
         gallery = MilvusGallery(connection, settings, living_collection(connection))
         connection.load(gallery.collection)
         check_source(gallery, source, build.consent)
+        wanted = build.keeps_parts(gallery.manifest)
+        if not gallery.manifest.parts:
+            gallery.parts().drop()  # of a generation that kept them, and was searched till now
         revision = Revision(gallery, lease, settings, model)
         writer = revision.writer
         _begin_journal(writer)
@@ -96,17 +107,22 @@ def _in_place(build: FollowingBuild, connection: Connection, settings: Settings)
         build.follow(work, gallery)
         work.catch_up_with_all()
         before, left_out = gallery.follow(), build.choice.skipped
-        now = before
-        changed = build.changed or revision.was_begun or now.photos_root != str(source.root)
+        now, seen = before, 0
+        if wanted:
+            seen = build.find_parts(lambda opened: revision.find_parts(opened, quiet=build.quiet))
+        kept = "kept" if wanted else None
+        is_other = before.parts != kept or before.photos_root != str(source.root)
+        changed = build.changed or revision.was_begun or is_other
         if changed:
             revision.begin()
         if left_out != gallery.left_out():
             gallery.note_left_out(left_out)
         if changed:
             made = calibration_fields(gallery, model, quiet=build.quiet)
-            now = revision.commit({"photos_root": str(source.root), **made})
+            now = revision.commit({"photos_root": str(source.root), "parts": kept, **made})
+            revision.drop_parts()
         writer.journal.write_checkpoint_if_long(work.reading)
-        return build.report(now, gallery.count, before=before, up_to_date=not changed)
+        return build.report(now, gallery, before=before, up_to_date=not changed and not seen)
 
 
 def _begin_journal(writer: MilvusWriter) -> None:
@@ -122,11 +138,13 @@ def _with_another_model(
     with renewal(address, settings) as (lease, now):
         check_source(now, build.source, build.consent)
         before = now.manifest
-        collection, _ = begin_generation(now, embedder.model, root, settings)
+        wanted = build.keeps_parts(before)
+        collection, _ = begin_generation(now, embedder.model, root, settings, parts=wanted)
         writer = MilvusWriter(now.connection, settings, collection=collection)
         gallery = MilvusGallery(now.connection, settings, collection)
         work = _follower(gallery, writer, now, embedder)
         build.follow(work, now)
+        _find_parts(build, gallery, writer)
         changes = {
             **calibration_fields(gallery, embedder.model, quiet=build.quiet),
             "photos_root": root,
@@ -135,7 +153,16 @@ def _with_another_model(
         manifest, _ = take_over(
             lease, now, work, changes, drop_unreadable=True, left_out=build.choice.skipped
         )
-        return build.report(manifest, gallery.count, before=before, up_to_date=False)
+        _find_parts(build, gallery, writer)  # of photos that were added at the end
+        return build.report(manifest, gallery, before=before, up_to_date=False)
+
+
+def _find_parts(build: FollowingBuild, gallery: MilvusGallery, writer: MilvusWriter) -> None:
+    """Make the parts of a generation that was not living whole, if it keeps them."""
+    if gallery.follow().parts:
+        build.find_parts(
+            lambda opened: find_parts(gallery, writer.commit, opened, quiet=build.quiet)
+        )
 
 
 def _follower(

@@ -17,6 +17,11 @@ class NotedIds:
         self._metadata = metadata
         self._key = key
 
+    @property
+    def are_there(self) -> bool:
+        """Whether any are noted, by one quick request, which may be some seconds late."""
+        return bool(self._metadata.rows(f'key == "{self._key}"', ["id"], None, limit=1))
+
     def note(self, ids: Collection[str]) -> None:
         every, version = list(ids), time.time_ns()
         for start in range(0, len(every), _AT_ONCE):
@@ -32,6 +37,13 @@ class NotedIds:
         """
         rows = self._metadata.every(self._key, max(since_ns - _CLOCKS_NS, 0))
         return {row["text"]: row["version"] for row in rows}
+
+    def drop(self, ids: Collection[str], until_ns: int) -> None:
+        """Forget these ids, unless they were noted again after that time."""
+        every = list(ids)
+        for start in range(0, len(every), _AT_ONCE):
+            some = ", ".join(f'"{one}"' for one in every[start : start + _AT_ONCE])
+            self._metadata.forget(self._key, f"version <= {until_ns} and text in [{some}]")
 
     def forget(self) -> None:
         self._metadata.forget(self._key)

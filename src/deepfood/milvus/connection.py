@@ -138,10 +138,14 @@ class Connection:
         finally:
             iterator.close()
 
-    def create(self, collection: str, schema: CollectionSchema, index: IndexParams) -> None:
-        """Ensure that a collection of one shard exists, with its index, and is loaded."""
+    def create(
+        self, collection: str, schema: CollectionSchema, index: IndexParams, shards: int = 1
+    ) -> None:
+        """Ensure that a collection exists, with its index, and is loaded."""
         if not self.ask("has_collection", collection_name=collection):
-            self.ask("create_collection", collection_name=collection, schema=schema, num_shards=1)
+            self.ask(
+                "create_collection", collection_name=collection, schema=schema, num_shards=shards
+            )
         if not self.ask("list_indexes", collection_name=collection):
             self.create_index(collection, index)
         self.load(collection)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ArtifactError, ArtifactMissingError, SettingError
@@ -23,9 +24,11 @@ from deepfood.gallery.values import Type
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.calibrate import keep_on_milvus, recalibrate_on_milvus, tune_on_milvus
+from deepfood.milvus.find_parts import complete_parts
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.import_attributes import import_on_milvus
+from deepfood.milvus.lease import Lease
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.renew import (
@@ -79,16 +82,12 @@ class MilvusEngine:
         consent: Consent = NOTHING_ASKED,
         quiet: bool = False,
     ) -> BuildReport[MilvusManifest]:
-        if parts:
-            raise SettingError(
-                f"{self._address} cannot keep the parts of photos: build a gallery in a folder "
-                "with --parts, or leave it out"
-            )
         return build_on_milvus(
             source,
             self._address,
             open_embedder(self._settings, self._living_model()),
             self._settings,
+            parts=parts,
             consent=consent,
             reading=reading_for(self._settings),
             quiet=quiet,
@@ -102,17 +101,19 @@ class MilvusEngine:
         wait_s: float = 0,
         quiet: bool = False,
     ) -> AddReport:
-        gallery, model = self.open()
-        gallery.close()
-        embedder = open_embedder(self._settings, model)
-        return add_batches(
-            lambda: self.writer(model),
-            paths,
-            embedder,
-            s3=S3Options.of(self._settings),
-            quiet=quiet,
-            **vars(for_all),
-        )
+        with self.open_to_read() as gallery:
+            model = self._model_of(gallery, self._settings.model)
+            embedder = open_embedder(self._settings, model)
+            report = add_batches(
+                lambda: self.writer(model),
+                paths,
+                embedder,
+                s3=S3Options.of(self._settings),
+                quiet=quiet,
+                **vars(for_all),
+            )
+            complete_parts(gallery, lambda: PartEmbedder(embedder), quiet=quiet)
+            return report
 
     def import_attributes(
         self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
@@ -178,7 +179,15 @@ class MilvusEngine:
         raise SettingError(f"{self._address}: Milvus drops removed photos by itself")
 
     def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
-        """Milvus maintains its collections itself."""
+        """Find the parts of photos that were added; Milvus maintains its collections itself.
+
+        What a build or a change of Model is at is left to it.
+        """
+        assert isinstance(gallery, MilvusGallery)
+        if gallery.manifest.parts is None or gallery.superseded:
+            return
+        if gallery.parts().has_unseen and not Lease.read(gallery.metadata).runs:
+            complete_parts(gallery, lambda: embedder, quiet=True)
 
     def describe(self) -> dict[str, Any]:
         with self.open_to_read() as gallery:
@@ -196,6 +205,7 @@ class MilvusEngine:
                 "model": gallery.manifest.model_name,
                 "photos": gallery.count,
                 "index": gallery.manifest.index.kind,
+                "parts": _parts(gallery),
                 "left_out": [asdict(one) for one in gallery.left_out()],
                 "gone": GonePhotos(gallery).files() if before else [],
             }
@@ -204,14 +214,27 @@ class MilvusEngine:
         return problems_on_milvus(self._address, self._settings, quiet=quiet)
 
     def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
-        """Upgrade an earlier format; remove damaged rollback data."""
+        """Upgrade an earlier format; remove damaged rollback data; find parts again."""
         done = upgrade_on_milvus(self._address, self._settings, quiet=quiet)
         done += remove_damaged_rollback_data(self._address, self._settings)
+        done += self._mend_parts(quiet=quiet)
         if not done:
             raise SettingError(
                 f"{self._address}: a gallery on Milvus is repaired by building it again"
             )
         return done, list(self.problems(quiet=quiet))
+
+    def _mend_parts(self, *, quiet: bool) -> list[str]:
+        """Look again at photos whose parts have faults, and at those that nobody has looked at."""
+        with self.open_to_read() as gallery:
+            if gallery.manifest.parts is None:
+                return []
+            gallery.parts().note_faulty()
+            model = self._model_of(gallery, self._settings.model)
+            made = complete_parts(
+                gallery, lambda: PartEmbedder(open_embedder(self._settings, model)), quiet=quiet
+            )
+            return [f"the parts of {counted(made, 'photo')} are found again"] if made else []
 
     def _living_model(self) -> Model | None:
         """The Model of an existing gallery, unless the settings name one."""
@@ -230,3 +253,14 @@ class MilvusEngine:
             model = fetch_model(gallery.metadata, fingerprint, self._settings)
         gallery.check_model(model)
         return model
+
+
+def _parts(gallery: MilvusGallery) -> dict[str, Any] | None:
+    """Of the parts of photos: of how many photos, how many, and the bytes of their vectors."""
+    kept = gallery.parts_report()
+    if kept is None:
+        return None
+    photos, count = gallery.parts().counts()
+    size = count * gallery.manifest.dimension * 4
+    about = {"storage": kept.storage, "index": kept.index}
+    return {**about, "photos": photos, "count": count, "bytes": size}

@@ -26,8 +26,10 @@ from deepfood.gallery.values import Value
 from deepfood.index import Mask
 from deepfood.milvus.expressions import Expression, expression_of
 from deepfood.milvus.metadata import MilvusManifest
-from deepfood.milvus.rows import Rows, hit_of, is_id, quoted
+from deepfood.milvus.parts import FOUND
+from deepfood.milvus.rows import Row, Rows, hit_of, is_id, quoted
 from deepfood.milvus.schema import WRITTEN, attributes_of, photo_of
+from deepfood.milvus.searched_parts import SearchedParts, numbers_of
 
 Vectors = npt.NDArray[np.float32]
 
@@ -43,6 +45,8 @@ class _Search:
     where: Filter | None
     notes: tuple[Note, ...]
     averaging: Averaging | None
+    #: The parts of photos, where the gallery keeps them, and they are asked for.
+    parts: SearchedParts | None
     #: Attributes of the found photos, from the rows that the search returned.
     attributes: dict[str, dict[str, Value]] = field(default_factory=dict)
 
@@ -50,7 +54,10 @@ class _Search:
         """The hits most similar to the query. Raises ArtifactCorruptError as `_pool` does."""
         hits, scores = best_of_all(self._pool, self.vectors_of, self.query, count, self.averaging)
         scored = [replace(hit, score=float(one)) for hit, one in zip(hits, scores, strict=True)]
-        return sorted(scored, key=lambda hit: (-hit.score, hit.photo.id))[:count]
+        found = sorted(scored, key=lambda hit: (-hit.score, hit.photo.id))[:count]
+        if self.parts is None:
+            return found
+        return self.parts.joined(found, self.query, count, self._photos_of)
 
     def vectors_of(self, hits: list[Hit]) -> Vectors:
         """float32 [hits, dimension]."""
@@ -62,14 +69,24 @@ class _Search:
         Raises ArtifactCorruptError for a row that does not pass the filter that found it.
         """
         rows = self.rows.nearest(query, count, self.allowed)
+        self._check(rows)
+        hits = [hit_of(row) for row in rows]
+        return hits, np.array([hit.score for hit in hits], np.float32)
+
+    def _photos_of(self, ids: Sequence[str]) -> dict[str, Hit]:
+        """Those of the photos, by id, that are allowed; their scores are of no use yet."""
+        rows = self.rows.photos(ids, self.allowed)
+        self._check(rows)
+        return {str(row["id"]): Hit(photo_of(row), 0.0) for row in rows}
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        """Note the attributes of rows, and check them, as `_pool` says."""
         for row in rows:
             values = self.attributes[str(row["id"])] = attributes_of(row)
             if self.where and not self.where.holds(photo_of(row), values):
                 raise ArtifactCorruptError(
                     f"photo {row['id']} differs from its keys for filters: run deepfood verify"
                 )
-        hits = [hit_of(row) for row in rows]
-        return hits, np.array([hit.score for hit in hits], np.float32)
 
     def count(self) -> int:
         return self.rows.count(self.allowed)
@@ -78,11 +95,12 @@ class _Search:
 def find_in(
     manifest: MilvusManifest,
     now: Rows,
+    of_parts: Rows | None,
     query: Vectors,
     k: int,
     options: FindOptions,
 ) -> FindResult:
-    """Search one generation."""
+    """Search one generation, and the parts of its photos, if it keeps them."""
     check_question(k, options)
     where, cursor = options.get("where"), options.get("cursor")
     averaging = averaging_of(manifest, query, options)
@@ -90,9 +108,14 @@ def find_in(
     start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
     first_page_ns = start.rows if start else time.time_ns()
     expression = expression_of(where, manifest.columns) if where else None
-    allowed = _allowed(expression, options.get("without", ()), first_page_ns if start else None)
+    without, until_ns = options.get("without", ()), first_page_ns if start else None
+    allowed = _allowed(expression, "id", without, until_ns)
     notes = notes_of(now, expression) if expression else ()
-    search = _Search(now, query, allowed, where, notes, averaging)
+    parts = None
+    if of_parts is not None and not options.get("whole"):
+        of_some = _allowed(expression, "photo", without, until_ns)
+        parts = SearchedParts(of_parts, f"{FOUND} and {of_some}" if of_some else FOUND)
+    search = _Search(now, query, allowed, where, notes, averaging, parts)
 
     def cursor_after(score: float, row: int, seen: int) -> str:
         return Cursor(manifest.generation, first_page_ns, score, row, seen).text(question)
@@ -102,13 +125,18 @@ def find_in(
     return _page(search, k, start, cursor_after)
 
 
-def _allowed(expression: Expression | None, without: Sequence[str], until_ns: int | None) -> str:
-    """The rows that pass the filter, existed at a time, and are not excluded by id."""
+def _allowed(
+    expression: Expression | None, photo: str, without: Sequence[str], until_ns: int | None
+) -> str:
+    """The rows that pass the filter, existed at a time, and are not excluded by id.
+
+    `photo` is the field with the photo's id.
+    """
     parts = [f"({expression.passes})"] if expression else []
     if until_ns is not None:
         parts.append(f"{WRITTEN} <= {until_ns}")
     if ids := [one for one in without if is_id(one)]:
-        parts.append(f"not (id in [{quoted(ids)}])")
+        parts.append(f"not ({photo} in [{quoted(ids)}])")
     return " and ".join(parts)
 
 
@@ -128,7 +156,7 @@ def _varied(
 
     def is_later(hits: list[Hit], scores: Vectors) -> Mask:
         assert start is not None
-        return start.is_later(_numbers(hits), scores)
+        return start.is_later(numbers_of(hits), scores)
 
     groups, hits, scores, more = varied(
         pool, search.vectors_of, k, options, seen, is_later if start else None
@@ -136,21 +164,16 @@ def _varied(
     following = None
     if more:
         last = groups[-1][0]
-        following = cursor_after(float(scores[last]), int(_numbers(hits)[last]), seen + k)
+        following = cursor_after(float(scores[last]), int(numbers_of(hits)[last]), seen + k)
     shown = [[hits[i] for i in places] for places in groups]
     found = _found(search, shown, following, search.count())
     ended = notes_of_end(options, len(hits), found.total, more=more)
     return replace(found, notes=(*found.notes, *ended))
 
 
-def _numbers(hits: Sequence[Hit]) -> npt.NDArray[np.int64]:
-    """Equal scores are ordered by id; 60 bits of it suffice."""
-    return np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
-
-
 def _ordered(hits: list[Hit]) -> list[Hit]:
     scores = np.array([hit.score for hit in hits], np.float32)
-    return [hits[i] for i in np.lexsort((_numbers(hits), -scores))]
+    return [hits[i] for i in np.lexsort((numbers_of(hits), -scores))]
 
 
 def _page(
@@ -168,7 +191,7 @@ def _page(
 
     def nearest(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
         hits = _ordered(search.nearest(count))
-        numbers = _numbers(hits)
+        numbers = numbers_of(hits)
         found.update(zip(numbers.tolist(), hits, strict=True))
         return numbers, np.array([hit.score for hit in hits], np.float32)
 

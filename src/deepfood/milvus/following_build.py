@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepfood.counted import counted
@@ -15,6 +15,7 @@ from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
 from deepfood.gallery.embedding import Reading, batched_in_time
 from deepfood.gallery.fold import Fold
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.reports import BuildReport, Consent
 from deepfood.gallery.source_table import changed_cells, import_of, table_of
@@ -59,6 +60,7 @@ class FollowingBuild:
         consent: Consent,
         reading: Reading,
         *,
+        parts: bool | None = None,
         quiet: bool,
     ) -> None:
         self.source, self.embedder, self.consent, self.quiet = source, embedder, consent, quiet
@@ -67,6 +69,7 @@ class FollowingBuild:
         self.gone: tuple[str, ...] = ()
         self.attributes: tuple[str, ...] = ()
         self._reading = reading
+        self._parts, self._parts_s = parts, 0.0
         self._started = time.monotonic()
 
     def follow(self, work: JournalFollower, living: MilvusGallery | None) -> None:
@@ -125,10 +128,29 @@ class FollowingBuild:
             AbsentEdits(work.gallery.metadata).replace(fold, wanted)
         work.delete(dropped)
 
+    def keeps_parts(self, before: MilvusManifest | None) -> bool:
+        """Whether the gallery is to keep the parts of its photos.
+
+        Raises NoHeatMapError where it begins to, or gets another Model, that finds none.
+        """
+        is_kept = before is not None and before.parts is not None
+        wanted = is_kept if self._parts is None else self._parts
+        same = before and before.model_fingerprint == self.embedder.model.fingerprint
+        if wanted and not (is_kept and same):
+            PartEmbedder(self.embedder).check()
+        return wanted
+
+    def find_parts(self, find: Callable[[Callable[[], PartEmbedder]], int]) -> int:
+        """Of how many photos `find` has found the parts, which it gets the embedder for."""
+        begun = time.monotonic()
+        made = find(lambda: PartEmbedder(self.embedder))
+        self._parts_s += time.monotonic() - begun
+        return made
+
     def report(
         self,
         manifest: MilvusManifest,
-        count: int,
+        gallery: MilvusGallery,
         *,
         before: MilvusManifest | None = None,
         up_to_date: bool,
@@ -136,7 +158,7 @@ class FollowingBuild:
         """`before` is the manifest that the build began with, if there was one."""
         return BuildReport(
             manifest,
-            count,
+            gallery.count,
             manifest.labels,
             self.embedded,
             self.reused,
@@ -146,6 +168,8 @@ class FollowingBuild:
             self.gone,
             attributes=self.attributes,
             untuned=is_untuned(before, manifest),
+            parts=gallery.parts_report(),
+            parts_seconds=self._parts_s,
         )
 
     def _import_table(

@@ -16,6 +16,7 @@ from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.joined_parts import ROUNDED
 from deepfood.gallery.photo import Hit, Photo, Skipped, sample_bound
 from deepfood.gallery.protocol import (
     ColumnFacts,
@@ -24,7 +25,9 @@ from deepfood.gallery.protocol import (
     FindOptions,
     FindResult,
 )
+from deepfood.gallery.queries import similarity
 from deepfood.gallery.record import Record
+from deepfood.gallery.reports import PartsReport
 from deepfood.gallery.values import Value
 from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.milvus.address import MilvusAddress
@@ -38,6 +41,7 @@ from deepfood.milvus.find_written import find_written
 from deepfood.milvus.generations import collection_of, find_generation, living_collection
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
+from deepfood.milvus.parts import FOUND, StoredParts, parts_of
 from deepfood.milvus.rows import MOST, Rows, is_id
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of
 from deepfood.milvus.stored_photos import StoredPhotos
@@ -53,6 +57,8 @@ class Generation:
 
     manifest: MilvusManifest
     rows: Rows
+    #: The rows of the parts of photos, where they are searched.
+    parts: Rows | None
     stored: StoredPhotos
 
 
@@ -72,6 +78,8 @@ class MilvusGallery:
         """`collection` is a fixed generation, living or not; None follows the alias."""
         self.address = connection.address
         self.superseded = False
+        #: Photos that were looked at for their parts, or could not be read, as they were noted.
+        self.tried: dict[str, int] = {}
         self._connection = connection
         self._settings = settings
         self._metadata = GalleryMetadata(connection)
@@ -122,9 +130,12 @@ class MilvusGallery:
             self.superseded = True
             return now
         same = now is not None and now.manifest == manifest
+        ef = self._settings.hnsw_ef_search
+        of_parts = parts_of(collection) if manifest.parts == "kept" else None
         self._now = Generation(
             manifest,
-            Rows(self._connection, collection, self._settings.hnsw_ef_search),
+            Rows(self._connection, collection, ef),
+            Rows(self._connection, of_parts, ef) if of_parts else None,
             now.stored if now and same else StoredPhotos(manifest, self._settings),
         )
         return self._now
@@ -231,7 +242,7 @@ class MilvusGallery:
     def find(self, query: Vectors, k: int, **options: Unpack[FindOptions]) -> FindResult:
         """As in LocalGallery."""
         now = self.refresh()
-        return find_in(now.manifest, now.rows, query, k, options)
+        return find_in(now.manifest, now.rows, now.parts, query, k, options)
 
     def find_written(
         self, query: WordsQuery, limit: int, where: Filter | None = None
@@ -272,8 +283,16 @@ class MilvusGallery:
         return np.array(self._row(photo_id, ["vector"])["vector"], np.float32)
 
     def is_found_by_part(self, photo_id: str, query: Vectors) -> bool:
-        """Never: a collection keeps no parts of photos."""
-        return False
+        """As in LocalGallery."""
+        now = self.refresh()
+        if now.parts is None or now.manifest.tuned:  # its scores are averages, not similarities
+            return False
+        whole = self.vector(photo_id)[np.newaxis]
+        rows = now.parts.query(f'{FOUND} and photo == "{photo_id}"', ["vector"])
+        if not rows:
+            return False
+        vectors = np.array([row["vector"] for row in rows], np.float32)
+        return bool(similarity(query, vectors).max() > similarity(query, whole)[0] + ROUNDED)
 
     def vectors(self, photo_ids: Sequence[str]) -> Vectors:
         """The vectors, float32 [photos, dimension], of photos. Raises PhotoNotFoundError."""
@@ -320,6 +339,17 @@ class MilvusGallery:
         rows = now.rows.query(asked, PHOTO_ROW, limit=min(MOST, 8 * count + 64))
         rows.sort(key=lambda row: str(row["id"]))
         return [photo_of(row) for row in rng.sample(rows, min(count, len(rows)))]
+
+    def parts(self) -> StoredParts:
+        """The parts of the living generation's photos, which it need not keep."""
+        return StoredParts(self._connection, self._metadata, self.collection)
+
+    def parts_report(self) -> PartsReport | None:
+        """The parts that are searched, if they are."""
+        now = self.refresh()
+        if now.parts is None:
+            return None
+        return PartsReport(now.parts.count(FOUND), "f32", now.manifest.index.kind)
 
     def left_out(self) -> list[Skipped]:
         """The files that the last build could not use, and why."""

@@ -14,6 +14,7 @@ from deepfood.milvus.changed_ids import changed_ids
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import forget_model, keep_model
+from deepfood.milvus.parts import StoredParts, parts_of
 from deepfood.milvus.schema import index_of, photo_schema
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -27,12 +28,17 @@ def generation_for(
     model: Model,
     photos_root: str,
     settings: Settings,
+    *,
+    parts: bool = False,
 ) -> tuple[str, MilvusManifest]:
-    """The collection for a Model: an existing one, which may be unfinished, or a new one."""
+    """The collection for a Model: an existing one, which may be unfinished, or a new one.
+
+    `parts`: whether it is to keep the parts of photos.
+    """
     name = connection.address.name
     if begun := find_generation(connection, metadata, model):
         connection.load(begun)
-        return begun, metadata.manifest(begun)
+        return begun, _with_parts(connection, metadata, begun, settings, parts=parts)
     generation = max(generations_of(connection), default=0) + 1
     collection = collection_of(name, generation)
     manifest = MilvusManifest(
@@ -55,7 +61,29 @@ def generation_for(
     connection.load(collection)
     keep_model(metadata, model)
     metadata.write_manifest(collection, manifest)
-    return collection, manifest
+    return collection, _with_parts(connection, metadata, collection, settings, parts=parts)
+
+
+def _with_parts(
+    connection: Connection,
+    metadata: GalleryMetadata,
+    collection: str,
+    settings: Settings,
+    *,
+    parts: bool,
+) -> MilvusManifest:
+    """The manifest of a generation that is not living yet, which keeps parts or does not."""
+    manifest = metadata.manifest(collection)
+    stored = StoredParts(connection, metadata, collection)
+    if parts:
+        stored.create(manifest.dimension, settings)
+    if parts != (manifest.parts is not None):
+        update = {"parts": "begun" if parts else None}
+        manifest = manifest.model_copy(update=update)
+        metadata.write_manifest(collection, manifest)
+        if not parts:
+            stored.drop()
+    return manifest
 
 
 def find_generation(connection: Connection, metadata: GalleryMetadata, model: Model) -> str | None:
@@ -73,12 +101,18 @@ def find_generation(connection: Connection, metadata: GalleryMetadata, model: Mo
 
 
 def finish_index(connection: Connection, collection: str, *, quiet: bool) -> None:
-    """Wait until the engine has indexed all rows; until then it scans the others.
+    """Wait until the engine has indexed all rows, and all parts; until then it scans the others.
 
     Raises EngineError if it cannot index them.
     """
+    for one, what in ((collection, "photos"), (parts_of(collection), "parts")):
+        if connection.ask("has_collection", collection_name=one):
+            _finish(connection, one, what, quiet=quiet)
+
+
+def _finish(connection: Connection, collection: str, what: str, *, quiet: bool) -> None:
     connection.ask("flush", collection_name=collection)
-    with bar("indexing", " photos", 0, quiet=quiet) as progress:
+    with bar("indexing", f" {what}", 0, quiet=quiet) as progress:
         while True:
             found = connection.ask(
                 "describe_index", collection_name=collection, index_name="vector"
@@ -128,6 +162,7 @@ def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collect
         if generation not in keep:
             connection.ask("drop_collection", collection_name=collection)
             drop_images(connection, metadata, collection)
+            StoredParts(connection, metadata, collection).drop()
             changed_ids(metadata, collection).forget()
             for key in ("left_out", "gone", "manifest"):
                 metadata.forget(f"{collection}/{key}")

@@ -115,6 +115,15 @@ class HeldLease:
         self.check()
         self._renew("building")
 
+    def note_changes(self) -> None:
+        """Enter the phase again in which writers note their changes.
+
+        A change that was begun before is made once more. Raises ArtifactBusyError if the lease is
+        lost.
+        """
+        self.check()
+        self._renew("filling")
+
     @contextmanager
     def swapping(self) -> Iterator[None]:
         """Writers wait inside this context. Raises ArtifactBusyError if the lease is lost."""

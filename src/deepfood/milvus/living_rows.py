@@ -23,6 +23,7 @@ from deepfood.milvus.generations import living_collection
 from deepfood.milvus.journal import MilvusJournal, Position
 from deepfood.milvus.lease import Lease
 from deepfood.milvus.metadata import Column, GalleryMetadata, MilvusManifest
+from deepfood.milvus.parts import rows_to_change
 from deepfood.milvus.rows import BATCH, StrongRows
 from deepfood.milvus.schema import WHOLE_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.milvus.stored_photos import StoredPhotos
@@ -67,6 +68,7 @@ class LivingRows:
         self.stored: StoredPhotos
         self._lease = Lease()
         self._notes = False
+        self._repeats = False
         self._changed: list[str] = []
         self._recorded: list[tuple[Kind, Mapping[str, Any]]] = []
         if collection:
@@ -104,6 +106,7 @@ class LivingRows:
         if self._exclusive:
             return change()
         self._living()  # raises if there is no gallery
+        self._repeats = False
         until = time.monotonic() + self._settings.milvus_timeout_s
         while True:
             self._lease = Lease.read(self._metadata)
@@ -120,6 +123,7 @@ class LivingRows:
             done = change()
             if Lease.read(self._metadata).same_as(self._lease):
                 return done
+            self._repeats = True
 
     def and_wait_until_visible(self, change: Callable[[], T]) -> T:
         """Like `in_stable_generation`, and wait until searches see the change.
@@ -227,5 +231,12 @@ class LivingRows:
         self.manifest = self._metadata.manifest(collection)
         if self._model is not None:
             self.manifest.check_model(self._model, str(self._connection.address))
-        self._rows = StrongRows(self._connection, collection)
+        self._rows = rows_to_change(
+            self._connection,
+            self._metadata,
+            collection,
+            self.manifest,
+            keep=self._before_change is not None,
+            unsure=self._repeats,
+        )
         self.stored = StoredPhotos(self.manifest, self._settings)

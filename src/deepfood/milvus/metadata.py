@@ -10,7 +10,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -77,6 +77,9 @@ class MilvusManifest(BaseModel):
     uncalibrated: str | None = None
     #: How `deepfood tune` has tuned it; a build or another Model ends that.
     tuned: Tuned | None = None
+    #: Whether it keeps the parts of its photos, which are searched once they are "kept": "begun"
+    #: until all photos are noted as not looked at, and "noted" until the build is complete.
+    parts: Literal["begun", "noted", "kept"] | None = None
     #: False until its first build is complete.
     whole: bool = False
     #: The generation that a rollback returns to, if this one was made with another Model.
@@ -216,15 +219,19 @@ class GalleryMetadata:
         page = _PARTS_AT_ONCE if "text" in fields else _ROWS_AT_ONCE
         return self._connection.every(self.collection, where, fields, page)
 
-    def rows(self, where: str, fields: Sequence[str], consistency: str) -> list[dict[str, Any]]:
-        """A few rows, in one request."""
-        return self._connection.query(self.collection, where, fields, consistency)
+    def rows(
+        self, where: str, fields: Sequence[str], consistency: str | None, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """A few rows, in one request; `consistency` None means that of searches."""
+        return self._connection.query(self.collection, where, fields, consistency, limit)
 
     def delete(self, ids: Sequence[str]) -> None:
         self._connection.ask("delete", collection_name=self.collection, ids=list(ids))
 
-    def forget(self, key: str) -> None:
-        self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')
+    def forget(self, key: str, where: str = "") -> None:
+        """Delete the rows of a key; those for which `where` holds."""
+        one = f'key == "{key}"' + (f" and {where}" if where else "")
+        self._connection.ask("delete", collection_name=self.collection, filter=one)
 
     def forget_all(self, start: str) -> None:
         """Like `forget`, for all keys with this prefix."""

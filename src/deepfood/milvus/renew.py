@@ -20,6 +20,7 @@ from deepfood.embed import Embedder, Vector
 from deepfood.errors import ArtifactMissingError, DatasetError
 from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
 from deepfood.gallery.fold import Fold
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Photo, Skipped, unreadable
 from deepfood.gallery.reports import RenewReport
 from deepfood.gallery.tuned import is_untuned
@@ -30,6 +31,7 @@ from deepfood.milvus.changed_ids import changed_ids
 from deepfood.milvus.columns import update_columns
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.facts import columns_of
+from deepfood.milvus.find_parts import find_parts
 from deepfood.milvus.follow import JournalFollower
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import (
@@ -86,7 +88,11 @@ def reembed_on_milvus(
         now = living.manifest
         if now.model_fingerprint == model.fingerprint:
             return _report(now, living.count, 0, [], started, swapped=False)
-        collection, _ = begin_generation(living, model, now.photos_root, settings)
+        if now.parts:
+            PartEmbedder(embedder).check()
+        collection, _ = begin_generation(
+            living, model, now.photos_root, settings, parts=now.parts is not None
+        )
 
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder)
@@ -100,9 +106,17 @@ def reembed_on_milvus(
         refuse_lost(address, work.lost_now(), drop_unreadable=drop_unreadable)
         if not work.gallery.count:
             raise DatasetError(f"{address} has no photos: build it, or add some")
+        writer = MilvusWriter(living.connection, settings, collection=collection)
+
+        def find() -> None:
+            if work.gallery.follow().parts:
+                find_parts(work.gallery, writer.commit, lambda: PartEmbedder(embedder), quiet=quiet)
+
+        find()
         fields = calibration_fields(work.gallery, model, quiet=quiet)
         finish_index(living.connection, collection, quiet=quiet)
         done, lost = take_over(lease, living, work, fields, drop_unreadable=drop_unreadable)
+        find()  # of photos that were added at the end
         return replace(
             _report(done, work.gallery.count, work.made, lost, started, swapped=True),
             untuned=is_untuned(now, done),
@@ -127,18 +141,27 @@ def rollback_on_milvus(
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder())
 
+        def parts() -> PartEmbedder:
+            return PartEmbedder(embedder())
+
         if before.generation == living.manifest.generation:
             revision = Revision(living, lease, settings)
             work = JournalFollower(living, revision.writer, living.journal, vectors)
-            done, lost = _undo_build(revision, work, drop_unreadable=drop_unreadable)
+            done, lost = _undo_build(
+                revision, work, parts, drop_unreadable=drop_unreadable, quiet=quiet
+            )
         else:
             collection = collection_of(address.name, before.generation)
             living.connection.load(collection)
             gallery = MilvusGallery(living.connection, settings, collection)
+            if before.parts:
+                gallery.parts().create(before.dimension, settings)
             writer = MilvusWriter(living.connection, settings, collection=collection)
             work = JournalFollower(gallery, writer, living.journal, vectors)
             work.follow_everything()
             refuse_lost(address, work.lost_now(), drop_unreadable=drop_unreadable)
+            if before.parts:
+                find_parts(gallery, writer.commit, parts, quiet=quiet)
             done, lost = take_over(
                 lease,
                 living,
@@ -152,7 +175,12 @@ def rollback_on_milvus(
 
 
 def _undo_build(
-    revision: Revision, work: JournalFollower, *, drop_unreadable: bool
+    revision: Revision,
+    work: JournalFollower,
+    parts: Callable[[], PartEmbedder],
+    *,
+    drop_unreadable: bool,
+    quiet: bool,
 ) -> tuple[MilvusManifest, Lost]:
     """Make a revision with the contents from before the last build; returns the lost photos too."""
     gallery, settings = revision.gallery, revision.settings
@@ -171,9 +199,13 @@ def _undo_build(
     work.catch_up_with_all()
     lost = work.lost_now()
     refuse_lost(gallery.place, lost, drop_unreadable=drop_unreadable)
+    if state.manifest.parts:
+        revision.find_parts(parts, quiet=quiet)
     skipped = [*state.left_out, *(unreadable(photo) for photo, _ in lost)]
     gallery.note_left_out(skipped)
-    return revision.commit({name: getattr(state.manifest, name) for name in OF_PHOTOS}), lost
+    done = revision.commit({name: getattr(state.manifest, name) for name in OF_PHOTOS})
+    revision.drop_parts()
+    return done, lost
 
 
 def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
@@ -219,10 +251,15 @@ def renewal(
 
 
 def begin_generation(
-    living: MilvusGallery, model: Model, photos_root: str, settings: Settings
+    living: MilvusGallery, model: Model, photos_root: str, settings: Settings, *, parts: bool
 ) -> tuple[str, MilvusManifest]:
-    """The generation for another Model; others than the living and the previous one are dropped."""
-    found = generation_for(living.connection, living.metadata, model, photos_root, settings)
+    """The generation for another Model; others than the living and the previous one are dropped.
+
+    `parts`: whether it is to keep the parts of photos.
+    """
+    found = generation_for(
+        living.connection, living.metadata, model, photos_root, settings, parts=parts
+    )
     now = living.manifest
     kept = {now.generation, now.before or 0, found[1].generation}
     drop_others(living.connection, living.metadata, kept)
@@ -257,6 +294,7 @@ def take_over(
         own, now = new.manifest, living.follow()
         ours = ("generation", "dimension", "model_name", "model_fingerprint", "index", "revision")
         changed = {name: getattr(own, name) for name in ours}
+        changed |= {"parts": "kept" if own.parts else None}
         changed |= {"whole": True, "before": now.generation, "before_images": None}
         manifest = now.model_copy(update={**changed, **fields})
         skipped = still_left_out(work, living) if left_out is None else list(left_out)

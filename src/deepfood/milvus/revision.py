@@ -6,11 +6,13 @@ killed one can be rolled back to the last finished revision, and the next one re
 images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deepfood.config import Settings
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.milvus.before_images import GenerationState, drop_images
+from deepfood.milvus.find_parts import find_parts
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import drop_others, generations_of
 from deepfood.milvus.gone import GonePhotos
@@ -21,7 +23,7 @@ from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
 
 #: Fields of a manifest that depend on the photos of a generation.
-OF_PHOTOS = ("photos_root", "labels", "calibration", "uncalibrated", "tuned")
+OF_PHOTOS = ("photos_root", "labels", "calibration", "uncalibrated", "tuned", "parts")
 
 
 class Revision:
@@ -60,6 +62,22 @@ class Revision:
             self.images.begin(self.before, self.settings)
             self._begun = True
 
+    def find_parts(self, open_embedder: Callable[[], PartEmbedder], *, quiet: bool) -> int:
+        """Find the parts of photos that nobody has looked at; of how many photos."""
+        gallery = self.gallery
+        now = gallery.follow()
+        gallery.parts().create(now.dimension, self.settings)
+        if now.parts is None:
+            self.begin()
+            self._write({"parts": "begun"})
+            self._lease.note_changes()  # a writer that began before knows nothing of parts
+        return find_parts(gallery, self._write, open_embedder, quiet=quiet)
+
+    def drop_parts(self) -> None:
+        """Delete those of photos that are gone, and that no rollback brings back."""
+        if self.gallery.manifest.parts:
+            self.gallery.parts().settle_all(self.images.changed())
+
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
         """Finish the revision: a rollback now returns to the state before it."""
         self.begin()
@@ -71,7 +89,7 @@ class Revision:
             "before_images": self.images.checksum(),
         }
         GonePhotos(gallery).note(self.images.revision, self.images.kept_photos())
-        manifest = self.writer.in_stable_generation(lambda: self.writer.commit(update))
+        manifest = self._write(update)
         self.images.release()
         gallery.follow()
         drop_images(gallery.connection, gallery.metadata, gallery.collection, self.images.revision)
@@ -79,6 +97,9 @@ class Revision:
             keep = set(generations_of(gallery.connection)) - {last}
             drop_others(gallery.connection, gallery.metadata, keep)
         return manifest
+
+    def _write(self, changed: Mapping[str, Any]) -> MilvusManifest:
+        return self.writer.in_stable_generation(lambda: self.writer.commit(changed))
 
     def _before_change(self, ids: Sequence[str], rows: StrongRows) -> None:
         self.begin()

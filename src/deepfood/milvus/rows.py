@@ -35,23 +35,27 @@ class Rows:
         """The k nearest rows that satisfy `where`, nearest first. Raises QueryError."""
         return [hit_of(row) for row in self.nearest(query, k, where)]
 
-    def nearest(self, query: Vectors, k: int, where: str) -> list[Row]:
-        """Like `hits`, as whole rows without vectors, each with its `score`."""
+    def nearest(
+        self, query: Vectors, k: int, where: str, fields: Sequence[str] = PHOTO_ROW
+    ) -> list[Row]:
+        """Like `hits`, as rows with these fields, their `id` and their `score`."""
         if k > MOST:
             raise QueryError(f"{k} photos at once are too many for Milvus: ask for {MOST:,}")
         ef = max(self._ef, 2 * k)
         while True:
-            rows = self._search(query, k, where, ef)
+            rows = self._search(query, k, where, ef, fields)
             if len(rows) == k or ef >= 8 * MOST:
                 return rows
             # With a filter, a graph search may end early; or there are no more rows.
             if len(rows) >= min(k, self.count(where)):
                 return rows
             if ef >= MOST:
-                return self._scan(query, k, where)
+                return self.scan(query, k, where, fields)
             ef *= 8
 
-    def _search(self, query: Vectors, k: int, where: str, ef: int) -> list[Row]:
+    def _search(
+        self, query: Vectors, k: int, where: str, ef: int, fields: Sequence[str]
+    ) -> list[Row]:
         (hits,) = self._connection.ask(
             "search",
             collection_name=self.collection,
@@ -59,21 +63,31 @@ class Rows:
             anns_field="vector",
             limit=k,
             filter=where,
-            output_fields=PHOTO_ROW,
+            output_fields=list(fields),
             search_params={"metric_type": METRIC, "params": {"ef": min(ef, 2 * MOST)}},
             consistency_level=self._connection.consistency,
         )
         return [{**hit["entity"], "id": hit["id"], "score": hit["distance"]} for hit in hits]
 
-    def _scan(self, query: Vectors, k: int, where: str) -> list[Row]:
-        """Like `_search`, but compares all rows here: for filters with too few results."""
+    def scan(self, query: Vectors, k: int, where: str, fields: Sequence[str]) -> list[Row]:
+        """Like `nearest`, but compares all rows here: for filters with too few results."""
         best: list[Row] = []
-        for row in self.every([*PHOTO_ROW, "vector"], where):
-            row["score"] = float(np.dot(np.array(row.pop("vector"), np.float32), query))
+        for row in self.every(["id", *fields, "vector"], where):
+            row["score"] = float(np.dot(np.array(row["vector"], np.float32), query))
+            if "vector" not in fields:
+                del row["vector"]
             best.append(row)
             if len(best) >= 4 * k + _KEPT:
                 best = sorted(best, key=lambda one: -one["score"])[:k]
         return sorted(best, key=lambda one: -one["score"])[:k]
+
+    def photos(self, ids: Sequence[str], where: str) -> list[Row]:
+        """The rows of photos, by id, that satisfy `where`, without vectors."""
+        found: list[Row] = []
+        for some in _batches(ids):
+            named = f"id in [{quoted(some)}]"
+            found += self.query(f"{named} and ({where})" if where else named, PHOTO_ROW)
+        return found
 
     def count(self, where: str = "") -> int:
         return int(self.query(where, ["count(*)"])[0]["count(*)"])

@@ -1,7 +1,8 @@
 """The collections of a gallery, and the conversion between photos and rows.
 
-NAME is an alias of NAME_g000001, the living generation; the next Model's is NAME_g000002. Texts
-about a generation as a whole (its manifest, columns, Model) are in NAME_about.
+NAME is an alias of NAME_g000001, the living generation; the next Model's is NAME_g000002. The parts
+of photos, if they are kept, are in NAME_g000001_parts. Texts about a generation as a whole (its
+manifest, columns, Model) are in NAME_about.
 """
 
 import json
@@ -60,6 +61,23 @@ def photo_schema(dimension: int) -> CollectionSchema:
         FieldSchema(WRITTEN, _INT),
     ]
     return CollectionSchema(columns)
+
+
+def part_schema(dimension: int) -> CollectionSchema:
+    """The collection of the parts of a generation's photos."""
+    return CollectionSchema(
+        [
+            FieldSchema("id", _TEXT, is_primary=True, max_length=32),
+            FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
+            FieldSchema("photo", _TEXT, max_length=20),
+            # Which of how many it is.
+            FieldSchema("part", _INT),
+            FieldSchema("count", _INT),
+            FieldSchema("box", DataType.JSON),
+            FieldSchema(KEYS, DataType.JSON),
+            FieldSchema(WRITTEN, _INT),
+        ]
+    )
 
 
 def metadata_schema() -> CollectionSchema:

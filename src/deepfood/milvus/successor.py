@@ -21,6 +21,7 @@ from deepfood.milvus.changed_ids import changed_ids
 from deepfood.milvus.facts import facts_in
 from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.parts import rows_to_change
 from deepfood.milvus.rows import BATCH, Row, StrongRows
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.progress import bar
@@ -50,7 +51,7 @@ class MilvusSuccessor:
         self.made = 0
         self.lost: dict[str, tuple[Photo, str]] = {}
         self._theirs = StrongRows(connection, living.collection)
-        self._mine = StrongRows(connection, collection)
+        self._mine = rows_to_change(connection, living.metadata, collection, self.gallery.manifest)
         self._noted = changed_ids(living.metadata, living.collection)
         self._seen: dict[str, int] = {}
         self._read_ns = 0

@@ -74,7 +74,20 @@ def problems_on_milvus(
             yield f"photo {photo_id(sha256)} was added, but has no row: build it again"
         for sha256 in sorted(kept - lacking):
             yield f"{photos.store} holds {sha256}, which has no row"
+        yield from _parts_faults(gallery)
         yield from rollback_faults(gallery, settings)
+
+
+def _parts_faults(gallery: MilvusGallery) -> Iterator[str]:
+    """Faults of the parts of photos, where the gallery keeps them."""
+    if gallery.manifest.parts is None:
+        return
+    parts = gallery.parts()
+    for one, fault in parts.faulty():
+        yield f"photo {one}: {fault}: deepfood verify --repair finds them again"
+    if unseen := len(gallery.rows.photos(list(parts.unseen()), "")):
+        were = counted(unseen, "photo was", "photos were")
+        yield f"{were} not looked at for parts: build the gallery again"
 
 
 def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, list[str]]:

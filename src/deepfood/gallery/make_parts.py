@@ -1,19 +1,17 @@
-"""Find and embed the parts of photos, and index them."""
+"""Find and embed the parts of photos, a batch at a time."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Vectors
-from deepfood.errors import PhotoError, PhotoNotFoundError, raising_disk_full
+from deepfood.errors import PhotoError, PhotoNotFoundError
 from deepfood.gallery.embedding import batched_in_time, embedding_threads
 from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
 from deepfood.gallery.photo import Photo
-from deepfood.index import INDEXES, IndexSpec
-from deepfood.local.embed_photos import FLUSH_PHOTOS, FLUSH_S
-from deepfood.local.manifest import PartsManifest, parts_index_path
-from deepfood.local.parts import StoredParts
 from deepfood.progress import bar
+
+#: A batch is kept at this size, or when its first photo has waited this long.
+_BATCH_PHOTOS, _BATCH_S = 512, 2.0
 
 #: Keeps the parts of contents, by SHA-256.
 Keep = Callable[[Sequence[tuple[str, PhotoParts]]], object]
@@ -40,7 +38,8 @@ def make_parts(
 
     def work(photo: Photo) -> PhotoParts | None:
         try:
-            return embedder.embed(read(photo), vector(photo))
+            whole = vector(photo)
+            return embedder.embed(read(photo), whole)
         except (PhotoError, PhotoNotFoundError):
             return None
 
@@ -51,33 +50,9 @@ def make_parts(
         reading_ahead(work, photos, workers=workers, reading=waiting) as results,
     ):
         pairs = zip(photos, results, strict=True)
-        for batch in batched_in_time(pairs, FLUSH_PHOTOS, FLUSH_S, progress.update):
+        for batch in batched_in_time(pairs, _BATCH_PHOTOS, _BATCH_S, progress.update):
             found = [(photo.sha256, parts) for photo, parts in batch if parts is not None]
             failed += len(batch) - len(found)
             if found:
                 keep(found)
     return failed
-
-
-def index_parts(
-    parts: StoredParts, spec: IndexSpec, *, by_size: bool, quiet: bool
-) -> tuple[PartsManifest, Path | None]:
-    """Index all parts beside their file. What the manifest says of them, and the index's file.
-
-    `spec` is that of the photos; with `by_size`, the number of parts chooses the kind.
-    """
-    vectors = parts.vectors()
-    if by_size:
-        spec = spec.model_copy(update={"kind": "auto"})
-    spec = spec.for_count(len(vectors))
-    kind = INDEXES[spec.kind]
-    about = PartsManifest(storage=parts.storage, index=spec, covered=len(vectors))
-    if kind.suffix is None:
-        return about, None
-    path = parts_index_path(parts.store.folder, spec, len(vectors))
-    with (
-        raising_disk_full(path.parent),
-        bar(f"indexing parts ({spec.kind})", " vectors", len(vectors), quiet=quiet) as progress,
-    ):
-        kind.build(vectors, path, spec, progress.update)
-    return about, path
