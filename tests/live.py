@@ -101,6 +101,15 @@ def without_plates() -> Iterator[None]:
 
 
 @contextmanager
+def few_steps() -> Iterator[None]:
+    """Heads are refined in two steps, where what they learn does not matter: fifty take a second
+    for each fold of each head that is tried with the Model that ships."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepfood.train.head._STEPS", (2, 2))
+        yield
+
+
+@contextmanager
 def serving(gallery: Path | str, *options: str, **settings: object) -> Iterator[Server]:
     """`deepfood serve` in a process of its own, on a port that was free; ended on leaving."""
     environment = {f"DEEPFOOD_{name.upper()}": str(value) for name, value in settings.items()}

@@ -233,6 +233,9 @@ def test_vectors_of_a_model_that_is_not_taken_are_kept_until_they_are_discarded(
         f"{gallery}: the vectors of another Model are deleted\n"
     )
     assert run("reembed", gallery, "--discard") == f"{gallery}: there was nothing to be deleted\n"
+    for other in (reembed[-2:], ("--compare",)):
+        said = run("reembed", gallery, "--discard", *other, code=2)
+        assert f"--discard makes no vectors, so that {other[0]} does nothing" in said
     assert json.loads(run(*reembed, "--compare", "--json"))["made"] == 36
     for there in (True, False):
         told = json.loads(run("reembed", gallery, "--discard", "--json"))

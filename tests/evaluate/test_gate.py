@@ -100,7 +100,12 @@ def test_where_all_is_one_dish_nothing_tells_how_well_a_new_one_is_known() -> No
     answers = asked(made_up(0.5, 5), one)
     found = judge(answers, answers, one, NAMES, seed=0)
     assert tuple(found.figures) == (*MEANS, CALIBRATION, WORST)
-    assert found.unjudged() == f"too few photos to judge {NOVELTY}"
+    said = f"{NOVELTY} cannot be judged, as all photos have the same label"
+    assert found.unjudged() == said
+    few = slice(0, 20)
+    answers = asked(made_up(0.5, 5)[few], one[few])
+    found = judge(answers, answers, one[few], NAMES, seed=0)
+    assert found.unjudged() == f"too few photos to judge {', '.join(FIGURES[5:6])}; {said}"
 
 
 def test_a_mean_of_fewer_than_ten_queries_has_no_interval_and_judges_nothing() -> None:

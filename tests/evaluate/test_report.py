@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from browser import axe, needs_browser, no_sideways_scroll, open_browser
+from browser import WAIT_MS, axe, needs_browser, no_sideways_scroll, open_browser
 from live import run_here
 from plates import write_dishes, write_tiny_model
 
@@ -55,6 +55,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A page that may ask for nothing but files and what is in itself, and may say nothing."""
     faults: list[str] = []
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.on("console", lambda one: faults.append(one.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -263,6 +264,7 @@ def test_it_is_for_everybody(page: Page, reports: Reports, width: int, scheme: s
 @needs_browser
 def test_without_scripts_all_but_the_plots_is_there(browser: Browser, reports: Reports) -> None:
     with browser.new_context(java_script_enabled=False) as context:
+        context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.goto(reports.alone.as_uri())
         expect(page.get_by_role("region", name="All figures")).to_be_visible()

@@ -355,6 +355,29 @@ def test_votes_that_are_only_in_the_log_are_kept_with_a_damaged_file(tmp_path: P
         assert list(feedback.faults()) == []
 
 
+def test_votes_go_to_the_new_file_once_the_damaged_one_is_moved_away(tmp_path: Path) -> None:
+    """As by a server that has it open while `verify --repair` runs."""
+    with (
+        Feedback.open(tmp_path, create=True) as running,
+        Feedback.open(tmp_path) as reading,
+    ):
+        running.add([vote("eve", "pizza", "h1")])
+        with closing(sqlite3.connect(running.path)) as db, db:
+            db.execute("UPDATE totals SET votes = 7")
+        mend_feedback(tmp_path)
+        running.add([vote("eve", "rice", "h2")])
+        with Feedback.open(tmp_path) as new:
+            assert new.read().questions == [hashed("pizza"), hashed("rice")]
+        assert reading.read().questions == [hashed("pizza"), hashed("rice")]
+        for path in tmp_path.glob(f"{FEEDBACK}*"):
+            path.rename(tmp_path / "lost+found" / f"again-{path.name}")
+        with pytest.raises(ArtifactMissingError, match="nobody has voted"):
+            reading.read()
+        running.add([vote("eve", "soup", "h3")])
+        assert reading.read().questions == [hashed("soup")]
+        assert list(running.faults()) == []
+
+
 def test_no_feedback_and_that_of_a_newer_deepfood(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissingError, match="nobody has voted"):
         Feedback.open(tmp_path)

@@ -20,7 +20,7 @@ from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
-from deepfood.evaluate.gate import FIGURES, Judgement, LostLabel
+from deepfood.evaluate.gate import FIGURES, BeforeAfter, Judgement, LostLabel
 from deepfood.info import problems_of
 from deepfood.local import LocalGallery
 from deepfood.local.embedding_cache import embed_dataset
@@ -226,6 +226,11 @@ def test_labels_that_lost_are_noted(adapted: Adapted) -> None:
         _notes(val, val, adapted.base.model, Judgement(figures, one)) for one in ((), lost)
     )
     assert after == ["labels that lost: soup (mAP 0.500, before 0.900)", *before]
+    # What says that the Model is worse names them already.
+    worse = {**figures, "mAP": BeforeAfter(0.9, 0.5, -0.4, (-0.5, -0.3))}
+    judgement = Judgement(worse, lost)
+    assert "labels that lost: soup" in judgement.worse()
+    assert not any("lost" in one for one in _notes(val, val, adapted.base.model, judgement))
 
 
 def test_a_head_that_is_worse_on_the_validation_photos(adapted: Adapted, tmp_path: Path) -> None:

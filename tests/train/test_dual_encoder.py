@@ -28,7 +28,7 @@ from deepfood.serve.worded import look_up
 from deepfood.words import open_text_embedder
 from deepfood_client import Client
 from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
-from live import run_deepfood, run_here
+from live import run_deepfood, run_here, without_plates
 from served import serving_here
 
 pytestmark = pytest.mark.slow
@@ -63,6 +63,12 @@ def thing_of(label: str | None) -> Thing:
     assert label is not None
     colour, shape = label.split()
     return Thing(colour, shape)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plates() -> Iterator[None]:
+    with without_plates():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +424,9 @@ def test_reembed_brings_words_and_a_release_takes_them_along(
 ) -> None:
     monkeypatch.setenv("DEEPFOOD_CACHE", str(tmp_path / "cache"))
     gallery = tmp_path / "gallery"
-    run_deepfood("build", world.root / "photos", "--out", gallery)
+    shown = write_photos(tmp_path / "flat", 2, seed=1)  # the Model that ships takes its time
+    in_folders(shown, tmp_path / "flat", tmp_path / "photos")
+    run_deepfood("build", tmp_path / "photos", "--out", gallery)
     run_deepfood("reembed", gallery, "--model", world.model, "--even-if-worse")
     assert world.found(gallery, words="a red square", k=1) == [Thing("red", "square")]
     shelf = tmp_path / "shelf"

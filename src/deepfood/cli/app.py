@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +169,7 @@ def main() -> None:
     try:
         code = run_forked()
         if code is None:
-            code = app(prog_name="deepfood", standalone_mode=False)
+            code = _command()(prog_name="deepfood", standalone_mode=False)
     except (DeepfoodError, OSError, sqlite3.Error) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -192,6 +193,12 @@ def main() -> None:
             raise
         code = 2
     sys.exit(code or 0)
+
+
+@cache
+def _command() -> Any:
+    """All commands, once they have been added to `app`: built once, as tests run many."""
+    return typer.main.get_command(app)
 
 
 def _error_line(error: Exception) -> str:

@@ -76,6 +76,12 @@ def reembed(
     from deepfood.serve.fit_plates import calibrate_plates
 
     if discard:
+        given = {"--model": model is not None, "--compare": compare}
+        if other := next((name for name, there in given.items() if there), None):
+            raise SettingError(
+                f"{gallery}: --discard makes no vectors, so that {other} does nothing: leave out "
+                "one of them"
+            )
         there = engine_at(gallery, load_settings()).discard_beside()
         if as_json:
             print_json({"gallery": str(gallery), "discarded": there})

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from deepfood.counted import counted
 from deepfood.data.http_get import FileResponse, Refused, broken_text, get, shown
 from deepfood.data.part_file import PartFile
 from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
@@ -144,8 +145,9 @@ def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
             if failures >= attempts:
                 kept = f" ({job.part.size:,} bytes of it are kept)" if job.part.size else ""
                 raise DownloadError(
-                    f"{job.what} could not be downloaded: {reason}, {failures} times in a row"
-                    f"{kept}: check the network and run the same command again"
+                    f"{job.what} could not be downloaded: {reason}, "
+                    f"{counted(failures, 'time')} in a row{kept}: check the network and run the "
+                    "same command again"
                 )
             time.sleep(max(backoff_s * 2 ** (failures - 1), wait_s))
 

@@ -76,11 +76,13 @@ class LostLabel:
 class Judgement:
     """`figures` by name, those of FIGURES that can be measured; `lost` the worst loss first.
 
-    Labels are tested together, so that with 95 % certainty none is listed by chance.
+    Labels are tested together, so that with 95 % certainty none is listed by chance. `one_label`:
+    the photos searched have no other label, so that no dish can be new to them.
     """
 
     figures: dict[str, BeforeAfter]
     lost: tuple[LostLabel, ...]
+    one_label: bool = False
 
     def worse(self, allowed: float = 0.0, *, decisive: str | None = DECISIVE) -> str:
         """The figures that fall by more than `allowed`, and the labels that lost; "" for none.
@@ -95,13 +97,17 @@ class Judgement:
         return ", ".join(fallen) + (f"; {self.losses()}" if fallen and self.lost else "")
 
     def unjudged(self) -> str:
-        """The figures that too few queries measure, as a sentence; "" for none."""
+        """The figures that the queries cannot measure, as a sentence; "" for none."""
         names = [
             name
             for name in FIGURES
-            if name not in self.figures or self.figures[name].interval is None
+            if (name not in self.figures or self.figures[name].interval is None)
+            and not (name == NOVELTY and self.one_label)
         ]
-        return f"too few photos to judge {', '.join(names)}" if names else ""
+        said = [f"too few photos to judge {', '.join(names)}"] if names else []
+        if self.one_label:
+            said.append(f"{NOVELTY} cannot be judged, as all photos have the same label")
+        return "; ".join(said)
 
     def losses(self, most: int = 5) -> str:
         """The labels that lost, as a part of a sentence; "" for none."""
@@ -160,6 +166,7 @@ def judge(
             )
         hits = [_probabilities(one, asked, seed) for one in (before, after)]
         figures[CALIBRATION] = _resampled([_error_of(*one) for one in hits], len(asked), seed)
+    others = np.isfinite([one["left out"][asked] for one in (before, after)])
     numbers, aps = query_labels[asked], [one["mAP"][asked] for one in (before, after)]
     rows = {number: own for number, own in group_rows(numbers).items() if len(own) >= FEWEST}
     if rows:
@@ -167,7 +174,8 @@ def judge(
             [_worst_of(ap, numbers, list(rows)) for ap in aps], len(numbers), seed
         )
     figures = {name: one for name, one in figures.items() if math.isfinite(one.difference)}
-    return Judgement(figures, _lost(aps[0], aps[1], rows, names, seed))
+    lost = _lost(aps[0], aps[1], rows, names, seed)
+    return Judgement(figures, lost, one_label=len(asked) > 0 and not others.any())
 
 
 def _resampled(

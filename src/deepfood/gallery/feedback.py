@@ -137,11 +137,12 @@ class Feedback:
     process writes for longer than 10 seconds, and DiskFullError; a change is then not made at all.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, most: int) -> None:
+    def __init__(self, path: Path, create: bool, most: int) -> None:
         self.path = path
         self.most = most
-        self._db = connection
+        self._create = create
         self._lock = threading.RLock()
+        self._db, self._file = self._connect()
 
     @classmethod
     def open(cls, folder: Path, create: bool = False, *, most: int = MOST_VOTES) -> Self:
@@ -150,19 +151,7 @@ class Feedback:
         At most `most` votes are kept: the oldest go first. Raises ArtifactMissingError,
         ArtifactFormatError, and what every method raises.
         """
-        path = folder / FEEDBACK
-        if not path.is_file():
-            if not create:
-                raise ArtifactMissingError(f"{folder} has no feedback: nobody has voted yet")
-            create_file(path)
-        with clear_errors(path):
-            connection = connect(path)
-            try:
-                check_format(path, connection)
-            except BaseException:
-                connection.close()
-                raise
-        return cls(path, connection, most)
+        return cls(folder / FEEDBACK, create, most)
 
     def close(self) -> None:
         with self._lock:
@@ -343,6 +332,37 @@ class Feedback:
         with self._changing() as db:
             return read_sound(damaged, db)
 
+    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+        """Open the file, and tell which one it is."""
+        path = self.path
+        if not path.is_file():
+            if not self._create:
+                raise ArtifactMissingError(f"{path.parent} has no feedback: nobody has voted yet")
+            create_file(path)
+        with clear_errors(path):
+            there = path.stat()
+            connection = connect(path)
+            try:
+                check_format(path, connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection, (there.st_dev, there.st_ino)
+
+    def _follow(self) -> None:
+        """Go on in the new file if the one that is open was moved away as damaged.
+
+        What is written to that one is lost.
+        """
+        try:
+            there = self.path.stat()
+            moved = (there.st_dev, there.st_ino) != self._file
+        except FileNotFoundError:
+            moved = True
+        if moved:
+            self._db.close()
+            self._db, self._file = self._connect()
+
     def _displace(self, db: sqlite3.Connection, at_once: int) -> None:
         """Delete the oldest votes where there are too many, and count them.
 
@@ -408,6 +428,7 @@ class Feedback:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock, clear_errors(self.path):
+            self._follow()
             self._db.execute(begin)
             try:
                 yield self._db

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-import numpy as np
-
 from deepfood.data.photos import PhotoFile
 from deepfood.embed import Vectors
 from deepfood.errors import ArtifactCorruptError
@@ -27,8 +25,7 @@ class EmbeddedFile:
     @property
     def vector(self) -> Vectors:
         """float32 [dimension]"""
-        vector: Vectors = self.store.vectors(self.row + 1).take(np.array([self.row]))[0]
-        return vector
+        return self.store.vector(self.row)
 
     def agrees(self, file: PhotoFile) -> bool:
         """Whether the catalogue has the label and name that the source gives the file now.

@@ -143,8 +143,7 @@ class StoredParts:
         if found is None:
             raise PhotoNotFoundError(f"photo {photo.id} was removed from the gallery meanwhile")
         row, _ = found
-        vector: Vectors = self.store.vectors(row + 1).take(np.array([row]))[0]
-        return vector
+        return self.store.vector(row)
 
     def has_to_be_made(self) -> bool:
         """Whether parts are altered, or photos have not been looked at."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
+from deepfood.embed import Vectors
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
@@ -177,6 +178,11 @@ class Store:
         """The vectors of all rows including holes, memory-mapped and read-only."""
         rows = self.next_row() if rows is None else rows
         return VectorFile.open(self.vectors_path, self.dimension, self.storage, rows)
+
+    def vector(self, row: int) -> Vectors:
+        """That of one row, float32 [dimension]."""
+        vector: Vectors = self.vectors(row + 1).take(np.array([row]))[0]
+        return vector
 
     def state(self) -> StoreState:
         """The current state, in microseconds. Raises ArtifactCorruptError where it is altered."""

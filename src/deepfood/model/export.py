@@ -23,6 +23,10 @@ def export_model(
 
     example = torch.zeros(2, 3, preprocess.size, preprocess.size)
     network = network.eval()
+    for module in network.modules():
+        # torch takes each ReLU6 that works in place apart, which is most of the time of an export.
+        if getattr(module, "inplace", False):
+            module.inplace = False
     with torch.no_grad():
         dimension = int(network(example).shape[1])
     program = torch.onnx.export(

@@ -197,7 +197,7 @@ def _notes(
             f"{seen} of the {counted(val.files, 'validation photo')} were in the training of the "
             "base Model, so that its metrics are too high"
         )
-    if judgement.lost:
+    if judgement.lost and not judgement.worse():  # what says that names them, too
         notes.append(judgement.losses())
     if few := judgement.unjudged():
         notes.append(few)

@@ -68,6 +68,7 @@ class Discriminant:
         self.directions = directions.flip(1)
         self.middle = self.centres.mean(dim=0)
         self.moment = wide.T @ wide / len(wide)
+        self._white: tuple[float, torch.Tensor] | None = None
 
     @cached_property
     def principal(self) -> torch.Tensor:
@@ -76,12 +77,19 @@ class Discriminant:
         return directions.flip(1)
 
     def whitening(self, shrinkage: float) -> torch.Tensor:
-        """float64 [dim, dim]: equalizes the variance within labels, and removes the mean."""
+        """float64 [dim, dim]: equalizes the variance within labels, and removes the mean.
+
+        The last one is kept, as most heads that are tried differ in other things.
+        """
+        kept = self._white  # from several threads
+        if kept is not None and kept[0] == shrinkage:
+            return kept[1]
         floor = shrinkage * self.variances.mean()
         white = self.directions / torch.sqrt(self.variances + floor)
         axis = nn.functional.normalize(self.middle, dim=0)
         # A projection instead of a subtraction, which would need a bias.
         projected: torch.Tensor = white - torch.outer(axis, axis @ white)
+        self._white = shrinkage, projected
         return projected
 
     def axes(self, choice: Hyperparameters, white: torch.Tensor) -> torch.Tensor:
@@ -98,12 +106,11 @@ class Discriminant:
         return scaled
 
     def given(self, choice: Hyperparameters, rank: int) -> torch.Tensor:
-        """The given embedding in the dimensions left by the discriminants, float64 [dim, size]."""
-        others = choice.size - rank
-        kept = self.principal[:, :others]
-        return torch.cat(
-            [torch.zeros(len(kept), rank, dtype=kept.dtype), choice.residual * kept], 1
-        )
+        """The given embedding in the dimensions left by the discriminants.
+
+        float64 [dim, size - rank].
+        """
+        return choice.residual * self.principal[:, : choice.size - rank]
 
 
 def fit_head(
@@ -124,12 +131,15 @@ def fit_head(
     white = statistics.whitening(choice.shrinkage)
     axes = statistics.axes(choice, white)
     given = statistics.given(choice, axes.shape[1])
-    head = nn.functional.pad(axes, (0, choice.size - axes.shape[1]))
     if choice.step:
+        head = nn.functional.pad(axes, (0, given.shape[1]))
+        given = nn.functional.pad(given, (axes.shape[1], 0))
         photos = torch.from_numpy(vectors)
         seen = photos @ white.float(), photos @ given.float()
         head = _refine(*seen, torch.from_numpy(labels), head.float(), choice, loss, seed)
-    weights = white @ head.double() + given
+        weights = white @ head.double() + given
+    else:  # neither has anything where the other has
+        weights = torch.cat([white @ axes, given], 1)
     return (weights / weights.abs().max()).float().numpy()
 
 

@@ -259,7 +259,8 @@ def _judged(
         order_by_session(votes, questions, photos),
         seed=seed,
     ) or (None, 0)
-    unjudged = [judgement.losses(), judgement.unjudged()]
+    # What says that it is worse names the labels that lost, too.
+    unjudged = ["" if judgement.worse() else judgement.losses(), judgement.unjudged()]
     if by_votes is None or by_votes.interval is None:
         unjudged.append(f"too few sessions are held out to judge by their votes: {sessions}")
     report = _report(material, held, told)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from deepfood.counted import counted
 from deepfood.errors import TrainingError
 from deepfood.evaluate.gate import Judgement, judge
 from deepfood.evaluate.metrics import Floats
@@ -165,7 +166,7 @@ class Training:
         parts = 2 * self.progress.parts
         if self.hardware.processes > 1 or parts > photos // 2:
             raise TrainingError(
-                f"the GPU's memory is too small for {photos} photos of "
+                f"the GPU's memory is too small for {counted(photos, 'photo')} of "
                 f"{self.train.preprocess.size} pixels: give a smaller --batch or --image-size"
             )
         self.progress.parts = parts

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood import __version__, runtimes
+from deepfood.counted import counted
 from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
@@ -224,7 +225,8 @@ def _notes(
         yield f"{skipped.file} left out: {skipped.reason}"
     if not unseen.any():
         yield ("the Model was trained on all of these photos, so that it may lose more on others")
-    if judgement.lost:
+    # A refusal names them, too.
+    if judgement.lost and not judgement.worse(max_drop, decisive=decided_by):
         yield judgement.losses()
     one = judgement.figures[decided_by]
     if decided_by == DECISIVE and (few := judgement.unjudged()):
@@ -288,8 +290,9 @@ def _card(base: Model, report: QuantizeReport) -> str:
     return f"""# {base.manifest.name}, int8
 
 {base.manifest.name} in 8 bits, made by `deepfood quantize`: weights with a scale for each channel,
-activations in the range that {report.calibration_photos} photos gave them. It was judged by
-{report.queries} queries among {report.held_out_photos} other photos of the same source, where
+activations in the range that {counted(report.calibration_photos, "photo")} gave them. It was judged
+by {counted(report.queries, "query", "queries")} among \
+{counted(report.held_out_photos, "other photo")} of the same source, where
 {report.decided_by} was allowed to fall by {report.max_drop:g}.
 
 | | before | after | difference (95 % interval) |

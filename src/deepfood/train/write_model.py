@@ -13,6 +13,7 @@ import timm
 import torch
 
 from deepfood import __version__
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.errors import PhotoError
 from deepfood.evaluate.gate import BeforeAfter
@@ -154,9 +155,9 @@ def card(name: str, licence: str, record: dict[str, Any]) -> str:
 A deepfood Model: it turns a photo into a unit vector, so that similar dishes are near.
 
 - backbone: `{record["backbone"]}`, trained from {record["weights"]}
-- recipe: `{recipe["name"]}`, loss {recipe["loss"]}, best of {len(record["epochs"])} epochs: \
+- recipe: `{recipe["name"]}`, loss {recipe["loss"]}, best of {counted(record["epochs"], "epoch")}: \
 {record["best_epoch"]}, seed {record["seed"]}
-- photos: {data["train_photos"]:,} of {data["labels"]} labels from `{data["folder"]}`, \
+- photos: {data["train_photos"]:,} of {counted(data["labels"], "label")} from `{data["folder"]}`, \
 {data["fewest_photos_a_label"]:,} to {data["most_photos_a_label"]:,} a label; \
 {data["val_photos"]:,} others to validate on
 - hardware and time: {record["hardware"]}, {record["seconds"]:,.0f} s

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deepfood.counted import counted
 from deepfood.serve.edge.problem import problem
 
 #: Clients kept; beyond it, the least recently active is dropped.
@@ -54,7 +55,9 @@ class RateLimit:
         if scope["type"] == "http" and scope["method"] not in _FREE_METHODS:
             wait_s = self._rate.wait_s(client_of(scope), time.monotonic())
             if wait_s:
-                detail = f"more than {self._per_minute} requests a minute: try again later"
+                detail = (
+                    f"more than {counted(self._per_minute, 'request')} a minute: try again later"
+                )
                 answer = problem(Request(scope), 429, detail)
                 answer.headers["Retry-After"] = str(math.ceil(wait_s))
                 await answer(scope, receive, send)
