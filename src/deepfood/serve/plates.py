@@ -77,7 +77,8 @@ class Plate:
     @property
     def nearest(self) -> float:
         """The similarity to its nearest photo of the whole, or of a part that has more."""
-        return max(one.hits[0].score for one in (self.whole, *self.found))
+        parts = [part.hits[0].score for part in self.found]
+        return max([self.whole.hits[0].score, *parts])
 
     @property
     def gap(self) -> float:
