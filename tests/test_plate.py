@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder
 from deepfood.plate.collage import SMALLEST, Collage, collage
-from deepfood.serve.fit_plates import SINGLE, TABLES, calibrate_plates
+from deepfood.serve.fit_plates import BARE, SINGLE, TABLES, calibrate_plates
 from deepfood.serve.plates import search_plate
 from deepfood.serve.question import SearchQuestion
 from deepfood_client import AsyncClient, Client
@@ -101,6 +102,11 @@ def test_many_dishes_are_smaller_so_that_they_fit() -> None:
     for place, box in enumerate(boxes):
         assert all(overlap(box, other) < 0.12 for other in boxes[:place])
         assert box.height > SMALLEST / 2
+
+
+def test_dishes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="14 dishes do not fit on 320 x 240 pixels: ask for fewer"):
+        collage([drawn(0)] * 14, 0, (320, 240))
 
 
 def test_each_dish_of_a_table_has_its_own_answer(gallery: deepfood.Gallery) -> None:
@@ -192,7 +198,10 @@ def test_a_build_calibrates_plates_the_same_each_time(root: Path, tmp_path: Path
     settings = load_settings()
     kept = engine_at(root / "gallery", settings).describe()["calibration"]
     fitted = PlateCalibration.model_validate(kept["plates"])
-    assert (fitted.tables, fitted.photos) == (TABLES, SINGLE)
+    assert (fitted.tables, fitted.photos, fitted.bare) == (TABLES, SINGLE, BARE)
+    assert f"plates on {TABLES} made tables and {BARE} without a dish" in run_deepfood(
+        "info", root / "gallery"
+    )
     assert fitted.parts > TABLES
     before = tmp_path / "gallery"
     shutil.copytree(root / "gallery", before)
@@ -223,6 +232,7 @@ def test_galleries_without_curves_of_plates_keep_the_reason(
     """Too few photos, or a Model without a feature map; it is not tried again with each build."""
     monkeypatch.setattr("deepfood.serve.fit_plates.TABLES", 6)  # how good the curves are is
     monkeypatch.setattr("deepfood.serve.fit_plates.SINGLE", 4)  # not asked here
+    monkeypatch.setattr("deepfood.serve.fit_plates.BARE", 2)
     tiny = write_tiny_model(tmp_path / "model")
     for model, each, why in (
         (None, 14, "56 photos with 4 labels to make tables of, and 60 with 2 are needed"),
@@ -275,6 +285,40 @@ def test_where_no_part_is_likely_right_the_photo_is_answered_as_one(
     assert [part.box for part in found.parts or ()] == [Box(0, 0, 1, 1)]
     assert found.parts[0].hits == found.hits
     assert len(search_plate(question, photo, service, curves).parts or ()) >= 3
+
+
+def test_a_photo_without_a_dish_has_no_part(gallery: deepfood.Gallery) -> None:
+    """As its curve says, of a question without a filter, whose nearest photos may be far away."""
+    for seed in range(4):
+        bare = gallery.search(encoded(collage([], seed).image), plate=True, k=1)
+        assert (bare.parts, bare.several) == ((), 0)
+    service = gallery._service
+    calibration = service.gallery.manifest.calibration
+    assert calibration is not None
+    curves = calibration.plates
+    assert curves is not None
+    none = curves.model_copy(update={"dish": Logistic(slopes=(0.0,), offset=-9)})
+    before = curves.model_copy(update={"dish": None})
+    photo = encoded(table().image)
+    question = SearchQuestion(photos=(photo,), k=1, plate=True)
+    shown = search_plate(question, photo, service, curves).parts
+    assert len(shown or ()) >= 3
+    assert search_plate(question, photo, service, before).parts == shown
+    assert search_plate(question, photo, service, none).parts == ()
+    filtered = replace(question, where='label = "noodles"')
+    assert search_plate(filtered, photo, service, none).parts
+
+
+def test_no_parts_are_looked_for_where_it_is_surely_one_dish(
+    gallery: deepfood.Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = encoded(table().image)
+    monkeypatch.setattr("deepfood.serve.plates._SURELY_ONE", 0)
+    found = gallery.search(photo, plate=True, k=1)
+    assert found.several == 0
+    assert [(part.box, part.hits) for part in found.parts or ()] == [(Box(0, 0, 1, 1), found.hits)]
+    monkeypatch.setattr("deepfood.serve.plates._SURELY_ONE", 2)
+    assert len(gallery.search(photo, plate=True, k=1).parts or ()) >= 3
 
 
 def test_another_model_has_curves_of_its_own(root: Path, tmp_path: Path) -> None:

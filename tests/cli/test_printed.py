@@ -394,5 +394,7 @@ def test_how_plates_are_calibrated_is_told() -> None:
         "no_plates": None,
     }
     assert calibration_line(about, None).endswith("; plates on 30 made tables")
+    about["plates"] = {"tables": 30, "bare": 20}
+    assert calibration_line(about, None).endswith("made tables and 20 without a dish")
     about |= {"plates": None, "no_plates": "too few photos"}
     assert calibration_line(about, None).endswith("; plates by fixed rules (too few photos)")

@@ -52,6 +52,8 @@ def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
         return f"none: {why_not}" if why_not else "none: build it again"
     plates = about["plates"]
     made = f"on {counted(plates['tables'], 'made table')}" if plates else "by fixed rules"
+    if plates and plates.get("bare"):
+        made += f" and {plates['bare']} without a dish"
     if about["no_plates"]:
         made += f" ({about['no_plates']})"
     return (

@@ -1,12 +1,14 @@
 """Curves for plates, fitted on tables that are made of the gallery's own photos.
 
 A dish on a table is smaller and less clear than a photo of it alone, so the curves of photos do not
-hold for it. Two logistic curves are kept with those:
+hold for it. Three logistic curves are kept with those:
 
 - `right`: a part's `in_gallery` and the probability of its label -> the probability that the part
   is a dish with that label;
 - `several`: how much more similar the parts are than the whole photo, and the `right` of the second
-  surest part -> the probability that the photo shows several dishes.
+  surest part -> the probability that the photo shows several dishes;
+- `dish`: how similar the photo, or the part of it that is most so, is to its nearest photo -> the
+  probability that the photo shows a dish at all.
 """
 
 from collections.abc import Sequence
@@ -24,10 +26,11 @@ _FOLDS, _BINS = 5, 10
 
 
 class PlateCalibration(BaseModel):
-    """The curves, and what they were fitted on.
+    """The curves, and what they were fitted on: tables, photos of one dish, and bare tables.
 
-    `ece` is the expected calibration error of `right`, in ten bins, on each fifth of the tables
-    with the curve of the others.
+    `dish` is None in galleries that were calibrated before there were bare tables. `ece` is the
+    expected calibration error of `right`, in ten bins, on each fifth of the tables with the curve
+    of the others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,8 +38,10 @@ class PlateCalibration(BaseModel):
     version: Literal[1] = 1
     right: Logistic
     several: Logistic
+    dish: Logistic | None = None
     tables: Annotated[int, Field(ge=1)]
     photos: Annotated[int, Field(ge=1)]
+    bare: Annotated[int, Field(ge=0)] = 0
     parts: Annotated[int, Field(ge=1)]
     parts_right: Share
     ece: Share
@@ -44,13 +49,15 @@ class PlateCalibration(BaseModel):
 
 @dataclass(frozen=True)
 class PlateEvidence:
-    """What was found on a made table, or on a photo of one dish.
+    """What was found on a made table, of several dishes or none, or on a photo of one dish.
 
-    `gap` is the mean similarity of the parts less that of the whole. `parts` has the `in_gallery`
-    and the label's probability of each, float64 [parts, 2]; `right` whether it is the dish there.
+    `nearest` is the largest similarity of the whole and the parts, and `gap` the mean of the parts
+    less that of the whole. `parts` has the `in_gallery` and the label's probability of each,
+    float64 [parts, 2]; `right` whether it is the dish there.
     """
 
-    several: bool
+    dishes: int
+    nearest: float
     gap: float
     parts: Floats
     right: Sequence[bool]
@@ -63,23 +70,32 @@ def several_scores(gap: float, rights: Floats) -> list[float]:
 
 def fit_plates(found: Sequence[PlateEvidence]) -> PlateCalibration | None:
     """The curves; None where no table has a part."""
-    tables = [one for one in found if one.several]
+    tables = [one for one in found if one.dishes > 1]
+    bare = sum(not one.dishes for one in found)
     scores, right = _parts(tables)
     if not len(right):
         return None
     curve = Logistic.fit(scores, right)
-    two = [one for one in found if len(one.right) > 1]
+    two = [one for one in found if one.dishes and len(one.right) > 1]
     several = Logistic(slopes=(0.0, 0.0), offset=0.0)
     if two:
         several = Logistic.fit(
             np.array([several_scores(one.gap, curve(one.parts)) for one in two]),
-            np.array([one.several for one in two]),
+            np.array([one.dishes > 1 for one in two]),
+        )
+    dish = None
+    if bare:
+        dish = Logistic.fit(
+            np.array([[one.nearest] for one in found]),
+            np.array([one.dishes > 0 for one in found]),
         )
     return PlateCalibration(
         right=curve,
         several=several,
+        dish=dish,
         tables=len(tables),
-        photos=len(found) - len(tables),
+        photos=len(found) - len(tables) - bare,
+        bare=bare,
         parts=len(right),
         parts_right=float(right.mean()),
         ece=_held_out_error(tables),

@@ -19,6 +19,9 @@ TOUCHES = 0.1
 SMALLEST, LARGEST = 0.2, 0.6
 #: How much of the smaller of two dishes' boxes may be covered by the other.
 _OVERLAP = 0.1
+#: How often places are drawn for the dishes, and then again for smaller ones: the largest are the
+#: smallest from the eleventh time on.
+_TRIES, _SHRINKS = 200, 15
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,14 @@ def _shares(image: Image.Image, left: int, top: int, edges: tuple[int, int, int,
 def _places(
     rng: np.random.Generator, count: int, size: tuple[int, int]
 ) -> list[tuple[float, float, float]]:
-    """The middle and side of each dish in pixels; smaller ones where they do not fit."""
+    """The middle and side of each dish in pixels; smaller ones where they do not fit.
+
+    Raises ValueError where even the smallest do not.
+    """
     width, height = size
     largest = LARGEST
-    while True:
-        for _ in range(200):
+    for _ in range(_SHRINKS):
+        for _ in range(_TRIES):
             sides = rng.uniform(SMALLEST, largest, count) * min(size)
             middles = [
                 (rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2))
@@ -86,6 +92,7 @@ def _places(
             if all(_apart(one, other) for i, one in enumerate(found) for other in found[:i]):
                 return found
         largest = max(SMALLEST, largest * 0.9)
+    raise ValueError(f"{count} dishes do not fit on {width} x {height} pixels: ask for fewer")
 
 
 def _apart(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:

@@ -22,12 +22,13 @@ from deepfood.photo_box import Box
 from deepfood.plate import iou
 from deepfood.plate.collage import TOUCHES, collage
 from deepfood.progress import bar
-from deepfood.serve.plates import Plate, evidence, look_at_plate
+from deepfood.serve.plates import WHOLE, Plate, evidence, look_at_plate
 from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService
 
-#: Tables of two to four dishes, and photos of one, that the curves are fitted on: a few seconds.
-TABLES, SINGLE = 30, 60
+#: Tables of two to four dishes, photos of one, and tables without a dish that the curves are fitted
+#: on: some seconds.
+TABLES, SINGLE, BARE = 30, 60, 20
 #: The fewest labelled photos that tables are made of, and the most that are drawn for them: most of
 #: a gallery's may be photos that the Model was trained on.
 LEAST_PHOTOS, _DRAWN = 60, 5000
@@ -93,7 +94,7 @@ def fit_on_photos(
     feature map.
     """
     found = []
-    with bar("calibrating plates", " photos", TABLES + SINGLE, quiet=quiet) as progress:
+    with bar("calibrating plates", " photos", TABLES + SINGLE + BARE, quiet=quiet) as progress:
         for one in _made(service, photos, seed):
             found.append(one)
             progress.update(1)
@@ -107,30 +108,37 @@ def _made(service: SearchService, photos: Sequence[Photo], seed: int) -> Iterato
     for photo in photos:
         by_label.setdefault(photo.label or "", []).append(photo)
     names = sorted(by_label)
-    for number in range(TABLES + SINGLE):
-        several = number < TABLES
-        count = min(int(rng.integers(2, 5)), len(names)) if several else 1
+    for number in range(TABLES + SINGLE + BARE):
+        count = 1 if number < TABLES + SINGLE else 0
+        if number < TABLES:
+            count = min(int(rng.integers(2, 5)), len(names))
         labels = [names[place] for place in rng.permutation(len(names))[:count]]
         drawn = [by_label[label][int(rng.integers(len(by_label[label])))] for label in labels]
         arranged = int(rng.integers(2**31))
         try:
             given = [service.gallery.read(photo) for photo in drawn]
-            dishes: list[tuple[str, Box]] = []
-            data = given[0]
-            if several:
+            if count == 1:
+                data, dishes = given[0], [(labels[0], WHOLE)]
+            else:
                 pieces = [thumbnail(one, _PIECE, service.embedder.limits) for one in given]
-                made = collage([Image.open(io.BytesIO(piece)) for piece in pieces], arranged)
-                out = io.BytesIO()
-                made.image.save(out, "JPEG", quality=90)
-                data = out.getvalue()
-                dishes = [(labels[dish.piece], dish.box) for dish in made.dishes]
+                data, dishes = _table(pieces, labels, arranged)
             question = SearchQuestion(
-                photos=(data,), k=1, plate=True, without=tuple(photo.id for photo in drawn)
+                photos=(data,), k=1, without=tuple(photo.id for photo in drawn)
             )
-            plate = look_at_plate(question, data, service)
+            plate = look_at_plate(question, data, service.search(question), service)
         except DeepfoodError:  # a photo is not there any more, or a part of it has no vector
             continue
         yield _evidence(plate, dishes)
+
+
+def _table(
+    pieces: Sequence[bytes], labels: Sequence[str], seed: int
+) -> tuple[bytes, list[tuple[str, Box]]]:
+    """A JPEG of a table with these photos on it, and the labels and boxes of what is there."""
+    made = collage([Image.open(io.BytesIO(piece)) for piece in pieces], seed)
+    out = io.BytesIO()
+    made.image.save(out, "JPEG", quality=90)
+    return out.getvalue(), [(labels[dish.piece], dish.box) for dish in made.dishes]
 
 
 def _evidence(plate: Plate, dishes: Sequence[tuple[str, Box]]) -> PlateEvidence:
@@ -140,7 +148,8 @@ def _evidence(plate: Plate, dishes: Sequence[tuple[str, Box]]) -> PlateEvidence:
         overlap, label = max(overlaps, default=(0.0, ""))
         right.append(overlap >= TOUCHES and part.label is not None and part.label.label == label)
     return PlateEvidence(
-        several=bool(dishes),
+        dishes=len(dishes),
+        nearest=plate.nearest,
         gap=plate.gap if plate.found else 0.0,
         parts=np.array([evidence(part) for part in plate.found], np.float64).reshape(-1, 2),
         right=right,

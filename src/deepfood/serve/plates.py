@@ -14,7 +14,7 @@ from deepfood.photo_box import Box
 from deepfood.plate import INSET, MOST_PARTS, PlateFinder, inner, thinned
 from deepfood.serve.question import PlatePart, SearchQuestion, SearchResult
 
-_WHOLE = Box(0, 0, 1, 1)
+WHOLE = Box(0, 0, 1, 1)
 #: Where there is no feature map: quarters and halves of the photo.
 _GRID = (
     *(Box(x, y, 0.5, 0.5) for y in (0, 0.5) for x in (0, 0.5)),
@@ -29,6 +29,10 @@ _LEAST_IN_GALLERY = 0.1
 _LESS_SIMILAR = 0.05
 #: The least probability of several dishes, and of a part's label, with which parts are shown.
 _LEAST_SEVERAL, _LEAST_RIGHT = 0.5, 0.2
+#: The least probability that the photo shows a dish at all, with which anything is shown.
+_LEAST_DISH = 0.4
+#: A whole photo that the gallery has with this probability shows one dish: no parts are looked for.
+_SURELY_ONE = 0.65
 _NOT_CALIBRATED = (
     "parts are chosen by fixed rules, as this gallery is not calibrated on plates: build it again, "
     "with 60 labelled photos or more"
@@ -71,6 +75,12 @@ class Plate:
     notes: tuple[Note, ...]
 
     @property
+    def nearest(self) -> float:
+        """The similarity to its nearest photo of the whole, or of a part that has more."""
+        parts = [part.hits[0].score for part in self.found]
+        return max([self.whole.hits[0].score, *parts])
+
+    @property
     def gap(self) -> float:
         """The mean similarity of the parts to their nearest photos, less that of the whole.
 
@@ -90,14 +100,20 @@ def search_plate(
 
     One dish is one part, with the answer of the whole. Raises PhotoError or QueryError.
     """
-    plate = look_at_plate(question, photo, searcher)
-    whole, notes = plate.whole, plate.notes
+    question = replace(question, plate=False)
+    whole = searcher.search(question)
+    if calibration and whole.hits and (whole.in_gallery or 0) >= _SURELY_ONE:
+        return replace(whole, next=None, parts=(_part(WHOLE, whole),), several=0.0)
+    plate = look_at_plate(question, photo, whole, searcher)
+    notes = plate.notes
     parts: list[PlatePart]
     several: float | None
     if calibration is None or notes or not all(part.label for part in plate.found):
         parts, several = _by_rules(plate), None
         if calibration is None and not notes:
             notes = (Note("plates_not_calibrated", _NOT_CALIBRATED),)
+    elif question.where is None and _is_bare(plate, calibration):
+        parts, several = [], 0.0
     else:
         parts, several = _by_curves(plate, calibration)
     return replace(
@@ -105,11 +121,14 @@ def search_plate(
     )
 
 
-def look_at_plate(question: SearchQuestion, photo: bytes, searcher: Searcher) -> Plate:
-    """Search with the photo as a whole, and with each box of it that may show a dish."""
+def look_at_plate(
+    question: SearchQuestion, photo: bytes, whole: SearchResult, searcher: Searcher
+) -> Plate:
+    """Search with each box of the photo that may show a dish; `whole` is the answer for all of it.
+
+    The question does not ask for a plate.
+    """
     notes: tuple[Note, ...] = ()
-    question = replace(question, plate=False)
-    whole = searcher.search(question)
     picture = searcher.plates.read(photo)
     try:
         boxes, inset = [part.box for part in searcher.plates.parts(picture)], INSET
@@ -130,6 +149,13 @@ def evidence(part: PlatePart) -> tuple[float, float]:
     assert part.in_gallery is not None
     assert part.label is not None
     return part.in_gallery, part.label.probability
+
+
+def _is_bare(plate: Plate, curves: PlateCalibration) -> bool:
+    """Whether the photo shows no dish; the nearest photos must not be those of a filter only."""
+    if curves.dish is None or not plate.whole.hits:
+        return False
+    return float(curves.dish([plate.nearest])) < _LEAST_DISH
 
 
 def _by_curves(plate: Plate, curves: PlateCalibration) -> tuple[list[PlatePart], float]:
@@ -159,7 +185,7 @@ def _by_rules(plate: Plate) -> list[PlatePart]:
 
 def _one_dish(plate: Plate) -> list[PlatePart]:
     """The whole photo, or the one part of it that shows a dish; nothing without any."""
-    whole = _part(_WHOLE, plate.whole)
+    whole = _part(WHOLE, plate.whole)
     if _may_be_shown(whole):
         return [whole]
     sure = [one for one in plate.found if one.verdict != "none"]
