@@ -101,10 +101,11 @@ def without_plates() -> Iterator[None]:
 
 
 @contextmanager
-def few_steps() -> Iterator[None]:
-    """Heads are refined in two steps, where what they learn does not matter: fifty take a second
-    for each fold of each head that is tried with the Model that ships."""
+def quick_heads() -> Iterator[None]:
+    """Heads are tried in two folds, and refined in two steps, where it does not matter what they
+    learn: with the Model that ships, five and fifty take many seconds."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepfood.train.cross_validate.FOLDS", 2)
         patch.setattr("deepfood.train.head._STEPS", (2, 2))
         yield
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from live import few_steps, run_deepfood, serving
+from live import quick_heads, run_deepfood, serving
 from plates import jpeg, write_dishes
 
 pytestmark = pytest.mark.slow
@@ -151,7 +151,7 @@ def test_labels_are_learned_and_the_gallery_pushed(shell: Shell) -> None:
     photos = write_dishes(shell.folder / "more", 12)
     for command, name in (("~/photos", str(photos)), (" gallery", " learned")):
         script = script.replace(command, name)
-    with few_steps():
+    with quick_heads():
         shell.deepfood(script.replace("s3://bucket", str(shell.folder / "shelf")))
     assert len(json.loads(shell.deepfood("deepfood releases shelf/food --json"))["releases"]) == 1
 

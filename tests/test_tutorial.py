@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from live import deepfood_here, few_steps
+from live import deepfood_here, quick_heads
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def test_every_block_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPFOOD_CACHE", "cache")
     assert len(BLOCKS) == 9
-    with few_steps():
+    with quick_heads():
         for block in BLOCKS:
             for line in block.splitlines():
                 run(line)
