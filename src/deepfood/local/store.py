@@ -181,8 +181,7 @@ class Store:
 
     def vector(self, row: int) -> Vectors:
         """That of one row, float32 [dimension]."""
-        vector: Vectors = self.vectors(row + 1).take(np.array([row]))[0]
-        return vector
+        return np.ravel(self.vectors(row + 1).take(np.array([row])))
 
     def state(self) -> StoreState:
         """The current state, in microseconds. Raises ArtifactCorruptError where it is altered."""
