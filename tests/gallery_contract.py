@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, redirect_stdout, suppress
@@ -579,10 +580,13 @@ def test_of_several_queries_the_least_similar_counts(engine: GalleryUnderTest) -
     assert [hit.photo.id for hit in varied.hits] != order[:5]
 
 
-def test_each_part_of_a_plate_is_a_search_of_its_own(engine: GalleryUnderTest) -> None:
-    """With a Model without a feature map: quarters and halves are parts."""
+def test_each_part_of_a_plate_is_a_search_of_its_own(
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without OpenVINO: quarters and halves are parts."""
     gallery = engine.open()
     service = SearchService(gallery, engine.embedder, engine.settings)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     photo = gallery.read(gallery.sample(1, 5)[0])
     found = service.search(SearchQuestion(photos=(photo,), k=3, plate=True))
     (itself,) = found.parts or [None]

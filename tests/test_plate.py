@@ -20,7 +20,6 @@ from deepfood.engine import engine_at
 from deepfood.errors import QueryError
 from deepfood.gallery.logistic import Logistic
 from deepfood.gallery.plate_calibration import PlateCalibration
-from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder
 from deepfood.plate.collage import SMALLEST, Collage, collage
@@ -156,7 +155,7 @@ def test_boxes_are_those_of_the_upright_photo(gallery: deepfood.Gallery) -> None
 
 def test_dishes_have_boxes_on_photos_of_any_shape() -> None:
     """Also where the network's frame is wider or higher than the photo."""
-    finder = PlateFinder(open_model(load_settings().model), LIMITS, 2, "f32")
+    finder = PlateFinder(LIMITS, 2, "f32")
     for size in ((480, 640), (600, 600), (1000, 400), (400, 1000)):
         found = 0
         for seed in (2, 3):
@@ -229,28 +228,21 @@ def test_a_build_calibrates_plates_the_same_each_time(root: Path, tmp_path: Path
 def test_galleries_without_curves_of_plates_keep_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Too few photos, or a Model without a feature map; it is not tried again with each build."""
+    """It is not tried again with each build."""
     monkeypatch.setattr("deepfood.serve.fit_plates.TABLES", 6)  # how good the curves are is
     monkeypatch.setattr("deepfood.serve.fit_plates.SINGLE", 4)  # not asked here
     monkeypatch.setattr("deepfood.serve.fit_plates.BARE", 2)
-    tiny = write_tiny_model(tmp_path / "model")
-    for model, each, why in (
-        (None, 14, "56 photos with 4 labels to make tables of, and 60 with 2 are needed"),
-        (tiny, 16, "does not end in global average pooling of a feature map"),
-    ):
-        settings = load_settings(model=model)
-        photos, place = write_dishes(tmp_path / f"photos{each}", each), tmp_path / f"gallery{each}"
-        fitted = deepfood.build_gallery(photos, place, settings).manifest.calibration
-        assert fitted is not None
-        assert fitted.plates is None
-        assert why in (fitted.no_plates or "")
-        assert f"by fixed rules ({fitted.no_plates})" in run_deepfood("info", place)
-        committed = (place / MANIFEST).read_bytes()
-        assert deepfood.build_gallery(photos, place, settings).manifest.calibration == fitted
-        assert (place / MANIFEST).read_bytes() == committed
-    with_more = deepfood.build_gallery(
-        write_dishes(tmp_path / "photos14", 16), tmp_path / "gallery14"
-    )
+    photos, place = write_dishes(tmp_path / "photos", 14), tmp_path / "gallery"
+    fitted = deepfood.build_gallery(photos, place).manifest.calibration
+    assert fitted is not None
+    assert fitted.plates is None
+    why = "56 photos with 4 labels to make tables of, and 60 with 2 are needed"
+    assert why in (fitted.no_plates or "")
+    assert f"by fixed rules ({fitted.no_plates})" in run_deepfood("info", place)
+    committed = (place / MANIFEST).read_bytes()
+    assert deepfood.build_gallery(photos, place).manifest.calibration == fitted
+    assert (place / MANIFEST).read_bytes() == committed
+    with_more = deepfood.build_gallery(write_dishes(tmp_path / "photos", 16), place)
     assert with_more.manifest.calibration.plates is not None
 
 
@@ -309,16 +301,21 @@ def test_a_photo_without_a_dish_has_no_part(gallery: deepfood.Gallery) -> None:
     assert search_plate(filtered, photo, service, none).parts
 
 
-def test_no_parts_are_looked_for_where_it_is_surely_one_dish(
-    gallery: deepfood.Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_parts_are_looked_for_where_it_is_surely_one_dish(gallery: deepfood.Gallery) -> None:
+    service = gallery._service
+    fitted = service.gallery.manifest.calibration
+    assert fitted is not None
+    curves = fitted.plates
+    assert curves is not None
     photo = encoded(table().image)
-    monkeypatch.setattr("deepfood.serve.plates._SURELY_ONE", 0)
-    found = gallery.search(photo, plate=True, k=1)
+    question = SearchQuestion(photos=(photo,), k=1, plate=True)
+    in_gallery = service.search(question).in_gallery
+    assert in_gallery is not None
+    for sure, parts in ((in_gallery, 3), (in_gallery - 1e-6, 1)):
+        found = search_plate(question, photo, service, curves.model_copy(update={"sure": sure}))
+        assert len(found.parts or ()) >= parts
     assert found.several == 0
     assert [(part.box, part.hits) for part in found.parts or ()] == [(Box(0, 0, 1, 1), found.hits)]
-    monkeypatch.setattr("deepfood.serve.plates._SURELY_ONE", 2)
-    assert len(gallery.search(photo, plate=True, k=1).parts or ()) >= 3
 
 
 def test_another_model_has_curves_of_its_own(root: Path, tmp_path: Path) -> None:
@@ -359,7 +356,8 @@ def test_what_does_not_go_with_a_plate_is_refused(gallery: deepfood.Gallery, roo
             gallery.search(**asked, plate=True)  # type: ignore[arg-type]
 
 
-def test_a_model_without_a_feature_map_tries_a_grid(tmp_path: Path) -> None:
+def test_without_openvino_a_grid_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
     settings = load_settings(model=write_tiny_model(tmp_path / "model"))
     for count in (1, 6):
         photos = write_photos(tmp_path / f"photos{count}", count)

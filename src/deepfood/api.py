@@ -201,7 +201,7 @@ def build_gallery(
     `replace` allows photos from another place than the gallery's, `allow_loss` dropping more than
     half of its photos, `discard` starting over if its manifest cannot be read, `empty` a gallery
     without photos. Raises DatasetError, ArtifactError, StorageError, EngineError or DiskFullError;
-    NoHeatMapError for parts by a Model without a feature map.
+    NoHeatMapError for parts without OpenVINO.
     """
     consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard, empty=empty)
     settings = settings or load_settings()

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -248,10 +249,14 @@ def test_where_no_photo_was_looked_at_there_are_no_parts(
         assert make_parts([], gallery.read, whole, nothing, lambda found: None, quiet=True) == 0
 
 
-def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(NoHeatMapError, match="tiny"):
-        build(photos, tiny_embedder(tmp_path / "tiny"))
-    with closing(LocalGallery.open(build(photos, tiny_embedder(tmp_path / "tiny"), parts=None))):
+def test_without_openvino_there_are_no_parts(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = tiny_embedder(tmp_path / "tiny")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(NoHeatMapError, match=r"need OpenVINO.* --no-parts"):
+        build(photos, embedder)
+    with closing(LocalGallery.open(build(photos, embedder, parts=None))):
         pass
 
 
@@ -389,12 +394,14 @@ def test_parts_are_mapped_with_the_photos_where_a_model_follows_from_the_one_bef
         np.testing.assert_allclose(after[sha256], mapped(vectors), atol=0.02)
 
 
-def test_a_model_without_a_feature_map_does_not_take_their_place(
-    photos: Path, embedder: Embedder, tmp_path: Path
+def test_without_openvino_no_other_model_takes_their_place(
+    photos: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = engine(photos, embedder.model.folder)
-    with pytest.raises(NoHeatMapError, match="--no-parts"):
-        place.reembed(tiny_embedder(tmp_path / "tiny"), quiet=True)
+    place, tiny = engine(photos, embedder.model.folder), tiny_embedder(tmp_path / "tiny")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "openvino", None)
+        with pytest.raises(NoHeatMapError, match="--no-parts"):
+            place.reembed(tiny, quiet=True)
     assert is_complete(place)
 
 

@@ -12,7 +12,7 @@ def evidence(dishes: int, rng: np.random.Generator) -> PlateEvidence:
     scores += rng.normal(0, 0.05, scores.shape)
     gap = float(rng.normal(0.1 if dishes > 1 else -0.2, 0.05))
     nearest = float(rng.normal(0.6 if dishes else 0.3, 0.05))
-    return PlateEvidence(dishes, nearest, gap, scores, right)
+    return PlateEvidence(dishes, 0.8 if dishes > 2 else 0.9, nearest, gap, scores, right)
 
 
 def test_curves_tell_what_is_right_and_what_shows_several() -> None:
@@ -30,6 +30,7 @@ def test_curves_tell_what_is_right_and_what_shows_several() -> None:
     assert fitted.ece < 0.1
     assert fit_plates(found) == fitted
     assert (fitted.bare, fitted.dish) == (0, None)
+    assert fitted.sure == 0.8  # more than of any table
 
 
 def test_bare_tables_tell_what_shows_a_dish_and_change_nothing_else() -> None:
@@ -46,17 +47,18 @@ def test_bare_tables_tell_what_shows_a_dish_and_change_nothing_else() -> None:
 
 
 def test_without_a_part_on_any_table_there_are_no_curves() -> None:
-    nothing = PlateEvidence(3, 0.5, 0.0, np.empty((0, 2)), [])
-    one = PlateEvidence(1, 0.5, 0.1, np.array([(0.9, 0.8)]), [False])
+    nothing = PlateEvidence(3, 0.2, 0.5, 0.0, np.empty((0, 2)), [])
+    one = PlateEvidence(1, 0.9, 0.5, 0.1, np.array([(0.9, 0.8)]), [False])
     assert fit_plates([]) is None
     assert fit_plates([nothing, one]) is None
 
 
 def test_one_part_tells_nothing_of_several_nor_of_the_error() -> None:
-    only = PlateEvidence(3, 0.5, 0.1, np.array([(0.9, 0.8)]), [True])
-    fitted = fit_plates([only, PlateEvidence(1, 0.5, 0.1, np.empty((0, 2)), [])])
+    only = PlateEvidence(3, 0.2, 0.5, 0.1, np.array([(0.9, 0.8)]), [True])
+    fitted = fit_plates([only, PlateEvidence(1, 0.9, 0.5, 0.1, np.empty((0, 2)), [])])
     assert fitted is not None
     assert (fitted.tables, fitted.photos, fitted.parts, fitted.ece) == (1, 1, 1, 0.0)
+    assert fitted.sure == 0.65
     for gap in (-1.0, 1.0):
         assert fitted.several(several_scores(gap, np.array([0.9, 0.8]))) == 0.5
 
@@ -66,11 +68,11 @@ def test_the_error_is_that_of_tables_that_were_not_fitted_on() -> None:
     rng = np.random.default_rng(1)
 
     def error(tables: int) -> float:
-        found = [PlateEvidence(1, 0.5, 0.1, np.empty((0, 2)), [])]
+        found = [PlateEvidence(1, 0.9, 0.5, 0.1, np.empty((0, 2)), [])]
         for _ in range(tables):
             likely = rng.random(3)
             right = (rng.random(3) < likely).tolist()
-            found.append(PlateEvidence(3, 0.5, 0.1, np.column_stack([likely, likely]), right))
+            found.append(PlateEvidence(3, 0.2, 0.5, 0.1, np.column_stack([likely, likely]), right))
         fitted = fit_plates(found)
         assert fitted is not None
         return fitted.ece

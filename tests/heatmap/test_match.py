@@ -129,14 +129,10 @@ def test_a_photo_without_a_vector_is_no_match(tmp_path: Path) -> None:
         explainer(model).explain(dark, png(patch(64, 64)))
 
 
-def test_a_model_that_takes_photos_of_one_size_has_no_map_of_others(tmp_path: Path) -> None:
+def test_a_trunk_takes_photos_of_any_shape(tmp_path: Path) -> None:
     larger = np.zeros((64, 80, 3), np.uint8)
     any_size = Trunk(write_model(tmp_path / "none", "none"), 1, "f32")
     assert any_size.cells(larger)[0].shape == (4, 5)
-    for head in ("fixed", "gated"):
-        model = write_model(tmp_path / head, head)
-        with pytest.raises(NoHeatMapError, match=f"small-{head} takes photos of one size only"):
-            Trunk(model, 1, "f32")
 
 
 @pytest.mark.parametrize("head", ["relu", "pool", "around"])

@@ -431,15 +431,15 @@ def test_a_network_that_fixes_how_many_photos_it_takes_gets_one(tmp_path: Path) 
 @pytest.mark.parametrize(
     "name", ["timm ViT, squash", "transformers.js DINOv2", "immich-app SigLIP 2"]
 )
-def test_a_plate_is_tried_in_a_grid_with_a_model_of_tokens(
+def test_a_plate_is_searched_with_a_model_of_tokens(
     imported: Callable[[str], Imported], name: str, tmp_path: Path
 ) -> None:
-    """It has no feature map; quarters and halves are embedded as this Model sees photos."""
+    """Its parts are embedded as this Model sees photos; where they are, the default Model finds."""
     settings = load_settings(model=imported(name).model.folder)
     photos = write_photos(tmp_path / "photos", 4)
     build_gallery(photos, tmp_path / "gallery", settings)
     with open_gallery(tmp_path / "gallery", settings) as gallery:
         found = gallery.search(png(picture(300, 200)), plate=True, k=2)
-    assert [note.code for note in found.notes] == ["no_feature_map"]
+    assert [note.code for note in found.notes] == ["plates_not_calibrated"]
     assert found.parts
     assert all(len(part.hits) == 2 for part in found.parts)

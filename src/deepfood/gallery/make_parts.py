@@ -30,7 +30,7 @@ def make_parts(
     """Find the dishes of photos, and `keep` them, a batch at a time. How many could not be read.
 
     `read` has the bytes of a photo, and `vector` the vector that it has as a whole.
-    Raises NoHeatMapError for a Model without a feature map, and what `keep` raises.
+    Raises NoHeatMapError without OpenVINO, and what `keep` raises.
     """
     if not photos:
         return 0

@@ -37,25 +37,22 @@ class PartEmbedder:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self.finder = PlateFinder(
-            embedder.model, embedder.limits, embedder.threads, embedder.precision
-        )
+        self.finder = PlateFinder(embedder.limits, embedder.threads, embedder.precision)
 
     def check(self) -> None:
-        """Raise NoHeatMapError for a Model without a feature map."""
+        """Raise NoHeatMapError without OpenVINO."""
         try:
             self.finder.check()
         except NoHeatMapError as error:
             raise NoHeatMapError(
-                f"{error}; so it finds no parts of photos: build the gallery with --no-parts"
+                f"{error}; without it no parts of photos are found: build with --no-parts"
             ) from error
 
     def embed(self, data: bytes, whole: Vectors) -> PhotoParts:
         """The dishes of a photo, at most MOST_PARTS; none where it shows fewer than two.
 
         `whole` is the vector of the photo, float32 [dimension]. The photo is decoded once, as for a
-        search with each dish of a plate. Raises PhotoError, or NoHeatMapError for a Model without a
-        feature map.
+        search with each dish of a plate. Raises PhotoError, or NoHeatMapError without OpenVINO.
         """
         picture = self.finder.read(data)
         boxes = [one.box for one in self.finder.parts(picture) if one.score >= _LEAST_SCORE]

@@ -9,6 +9,8 @@ hold for it. Three logistic curves are kept with those:
   surest part -> the probability that the photo shows several dishes;
 - `dish`: how similar the photo, or the part of it that is most so, is to its nearest photo -> the
   probability that the photo shows a dish at all.
+
+With them is a bound: a whole photo that the gallery has more surely than any table shows one dish.
 """
 
 from collections.abc import Sequence
@@ -23,12 +25,15 @@ from deepfood.gallery.logistic import Floats, Logistic, calibration_error
 Share = Annotated[float, Field(ge=0, le=1)]
 
 _FOLDS, _BINS = 5, 10
+#: The least `sure`: a Model that tells dishes well apart is surer of tables than another.
+_LEAST_SURE = 0.65
 
 
 class PlateCalibration(BaseModel):
     """The curves, and what they were fitted on: tables, photos of one dish, and bare tables.
 
-    `dish` is None in galleries that were calibrated before there were bare tables. `ece` is the
+    `sure` is the largest `in_gallery` of a whole table, or _LEAST_SURE. `dish` is None, and `sure`
+    1, in galleries that were calibrated before there were bare tables. `ece` is the
     expected calibration error of `right`, in ten bins, on each fifth of the tables with the curve
     of the others.
     """
@@ -39,6 +44,7 @@ class PlateCalibration(BaseModel):
     right: Logistic
     several: Logistic
     dish: Logistic | None = None
+    sure: Share = 1.0
     tables: Annotated[int, Field(ge=1)]
     photos: Annotated[int, Field(ge=1)]
     bare: Annotated[int, Field(ge=0)] = 0
@@ -51,12 +57,13 @@ class PlateCalibration(BaseModel):
 class PlateEvidence:
     """What was found on a made table, of several dishes or none, or on a photo of one dish.
 
-    `nearest` is the largest similarity of the whole and the parts, and `gap` the mean of the parts
-    less that of the whole. `parts` has the `in_gallery` and the label's probability of each,
-    float64 [parts, 2]; `right` whether it is the dish there.
+    `in_gallery` is that of the whole, `nearest` the largest similarity of the whole and the parts,
+    and `gap` the mean of the parts less that of the whole. `parts` has the `in_gallery` and the
+    label's probability of each, float64 [parts, 2]; `right` whether it is the dish there.
     """
 
     dishes: int
+    in_gallery: float
     nearest: float
     gap: float
     parts: Floats
@@ -93,6 +100,7 @@ def fit_plates(found: Sequence[PlateEvidence]) -> PlateCalibration | None:
         right=curve,
         several=several,
         dish=dish,
+        sure=max(_LEAST_SURE, *(one.in_gallery for one in tables)),
         tables=len(tables),
         photos=len(found) - len(tables) - bare,
         bare=bare,

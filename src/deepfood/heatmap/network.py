@@ -111,8 +111,8 @@ class SplitNetwork:
 class Trunk:
     """The last feature map of photos of any shape, its cells compared. One thread at a time.
 
-    Raises NoHeatMapError without OpenVINO, or for a network that does not end in global pooling of
-    a feature map, or takes photos of one size only.
+    The Model's network takes photos of any size. Raises NoHeatMapError without OpenVINO, or for a
+    network that does not end in global pooling of a feature map.
     """
 
     def __init__(self, model: Model, threads: int, precision: str) -> None:
@@ -123,12 +123,6 @@ class Trunk:
         self._how = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
         #: Pixels of the photo along a side of a cell.
         self.stride = max(1, size // trunk.output(0).shape[2])
-        try:  # when it runs, OpenVINO fills a map that does not fit with anything
-            trunk.reshape([1, 3, size + self.stride, size + 2 * self.stride])
-        except RuntimeError as error:
-            raise NoHeatMapError(
-                f"the Model {model.manifest.name} takes photos of one size only"
-            ) from error
         trunk.reshape([1, 3, -1, -1])
         self._network = of_pixels(_compared(ov, trunk), model.manifest.preprocess)
         self._core = core

@@ -96,7 +96,7 @@ def build_gallery(
     and does not stop the build. Raises DatasetError where no photo is usable, `out` holds something
     else, or photos would be lost without `consent`; ArtifactBusyError where another process is
     writing `out`; another ArtifactError where its journal is damaged; DiskFullError;
-    NoHeatMapError for parts by a Model without a feature map; and what `reading` raises.
+    NoHeatMapError for parts without OpenVINO; and what `reading` raises.
     """
     started = time.monotonic()
     target = _Target(source, out, embedder, spec, storage, parts, parts_storage, photos)

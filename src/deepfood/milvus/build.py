@@ -49,8 +49,8 @@ def build_on_milvus(
     With `parts` the dishes of photos of several are kept as rows of their own; None keeps them if
     the gallery has them already. Raises DatasetError if no photo is usable, or if photos would be
     lost without `consent`; ArtifactCorruptError if the journal is damaged; ArtifactBusyError if
-    another process builds it or changes its Model; NoHeatMapError for parts by a Model without a
-    feature map; and EngineError.
+    another process builds it or changes its Model; NoHeatMapError for parts without OpenVINO; and
+    EngineError.
     """
     build = FollowingBuild(source, embedder, consent, reading, parts=parts, quiet=quiet)
     with contextlib.closing(Connection.strong(address, settings)) as connection:

@@ -131,7 +131,7 @@ class FollowingBuild:
     def keeps_parts(self, before: MilvusManifest | None) -> bool:
         """Whether the gallery is to keep the parts of its photos.
 
-        Raises NoHeatMapError where it begins to, or gets another Model, that finds none.
+        Raises NoHeatMapError where it begins to, or gets another Model, without OpenVINO.
         """
         is_kept = before is not None and before.parts is not None
         wanted = is_kept if self._parts is None else self._parts

@@ -1,6 +1,9 @@
-"""Find the dishes on a photo of a table: boxes, from the feature map of the Model's network.
+"""Find the dishes on a photo of a table: boxes, from a feature map.
 
-One inference of the whole photo, larger than the Model's own size, gives a feature map. The
+They are those of the Model that ships, whatever the gallery's Model: a network that was fine-tuned
+to tell dishes apart finds fewer of them on a table, and a ViT has no map (docs/performance.md).
+
+One inference of the whole photo, larger than that Model's own size, gives the map. The
 dish-likeness of a cell comes from the photo alone: cells are cut in two by their similarity
 (normalized cut: Shi and Malik, "Normalized Cuts and Image Segmentation", 2000; on features of a
 network: Wang et al., "Self-Supervised Transformers for Unsupervised Object Discovery Using
@@ -21,7 +24,7 @@ from PIL import Image
 
 from deepfood.errors import NoHeatMapError
 from deepfood.heatmap import Floats, Trunk
-from deepfood.model import Model
+from deepfood.model import open_model
 from deepfood.photo import Limits, Pixels, read_small
 from deepfood.photo_box import Box
 
@@ -36,7 +39,7 @@ LEAST_SCORE = 0.36
 #: The longer side in pixels of the picture of which boxes are taken: enough for the smallest.
 _LONGEST = 1600
 #: Cells along the width and height of the feature map of wide, upright and nearly square photos:
-#: 640 x 480 pixels, 480 x 640 and 576 x 576 for the Model that ships.
+#: 640 x 480 pixels, 480 x 640 and 576 x 576.
 _FRAMES = ((20, 15), (15, 20), (18, 18))
 #: How many times a photo is enlarged for it, at most.
 _MOST_ENLARGED = 3
@@ -56,6 +59,8 @@ _SAME_IOU, _SAME_WITHIN = 0.2, 0.4
 _OF_CUT = 0.65
 _ITERATIONS = 8
 
+#: Red, green and blue, 0 to 1.
+Colour = tuple[float, float, float]
 _Cells = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 _Scores = npt.NDArray[np.float64]
@@ -83,11 +88,11 @@ class PlateFinder:
     The first call opens the network, in addition to the Embedder's.
     """
 
-    def __init__(self, model: Model, limits: Limits, threads: int, precision: str) -> None:
-        self._model, self._limits = model, limits
+    def __init__(self, limits: Limits, threads: int, precision: str) -> None:
+        self._limits = limits
         self._threads, self._precision = threads, precision
         self._lock = threading.Lock()
-        self._trunk: Trunk | None = None
+        self._opened: tuple[Trunk, Colour] | None = None
         self._why_not: str | None = None
 
     def read(self, data: bytes) -> Image.Image:
@@ -98,36 +103,37 @@ class PlateFinder:
         """The dish-like boxes of a picture, at most MOST_PARTS, the most so first.
 
         There are none where it is too small or too thin to show several dishes. Raises
-        NoHeatMapError for a Model without a feature map.
+        NoHeatMapError without OpenVINO.
         """
         with self._lock:
-            trunk = self._open()
-        pixels, down, across = _framed(picture, trunk.stride, self._model.manifest.preprocess.mean)
+            trunk, mean = self._open()
+        pixels, down, across = _framed(picture, trunk.stride, mean)
         with self._lock:
             strength, alike = trunk.cells(pixels)
         alike = alike.reshape(strength.shape * 2)[:down, :across, :down, :across]
         return find_parts(strength[:down, :across], alike.reshape(down * across, -1))
 
     def check(self) -> None:
-        """Raise NoHeatMapError for a Model without a feature map."""
+        """Raise NoHeatMapError without OpenVINO."""
         with self._lock:
             self._open()
 
-    def _open(self) -> Trunk:
+    def _open(self) -> tuple[Trunk, Colour]:
+        """The network, and the mean colour of the photos that it has learned from."""
         if self._why_not is not None:
             raise NoHeatMapError(self._why_not)
-        if self._trunk is None:
+        if self._opened is None:
+            model = open_model()
             try:
-                self._trunk = Trunk(self._model, self._threads, self._precision)
+                trunk = Trunk(model, self._threads, self._precision)
             except NoHeatMapError as error:
                 self._why_not = str(error)
                 raise
-        return self._trunk
+            self._opened = trunk, model.manifest.preprocess.mean
+        return self._opened
 
 
-def _framed(
-    picture: Image.Image, stride: int, mean: tuple[float, float, float]
-) -> tuple[Pixels, int, int]:
+def _framed(picture: Image.Image, stride: int, mean: Colour) -> tuple[Pixels, int, int]:
     """The picture with a margin at the right or below, uint8 [h, w, 3], and its own cells.
 
     Their number along its height and its width. It has the frame in which it is largest. The margin

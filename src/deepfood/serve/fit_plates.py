@@ -11,7 +11,7 @@ from deepfood import runtimes
 from deepfood.config import Settings
 from deepfood.counted import counted
 from deepfood.embed import open_embedder
-from deepfood.errors import DeepfoodError, NoHeatMapError
+from deepfood.errors import DeepfoodError
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.engine import Engine
 from deepfood.gallery.filter_tree import IsKnown
@@ -42,9 +42,8 @@ def calibrate_plates(
     """The gallery's calibration with the curves of plates, which are then kept in its manifest.
 
     It stays as it is where it is None or has these already, or the reason why there are none: fewer
-    than LEAST_PHOTOS labelled photos that the Model was not trained on, or a Model without a
-    feature map. Without OpenVINO, which may be installed later, no reason is kept. Raises what
-    opening and committing raise.
+    than LEAST_PHOTOS labelled photos that the Model was not trained on. Without OpenVINO, which may
+    be installed later, no reason is kept. Raises what opening and committing raise.
     """
     if calibration is None or calibration.plates or calibration.no_plates:
         return calibration
@@ -63,13 +62,8 @@ def calibrate_plates(
         plates, why_not = None, _too_few(photos)
         if why_not is None:
             service = SearchService(gallery, open_embedder(settings, model, latency=True), settings)
-            try:
-                service.plates.check()
-            except NoHeatMapError as error:
-                why_not = str(error)
-            else:
-                plates = fit_on_photos(service, photos, quiet=quiet)
-                why_not = None if plates else "no dish was found on the tables made of its photos"
+            plates = fit_on_photos(service, photos, quiet=quiet)
+            why_not = None if plates else "no dish was found on the tables made of its photos"
     changed = calibration.model_copy(update={"plates": plates, "no_plates": why_not})
     return changed if engine.keep_calibration(changed, generation) else calibration
 
@@ -90,8 +84,7 @@ def fit_on_photos(
 ) -> PlateCalibration | None:
     """The curves, with tables of these labelled photos of the gallery; the same for each seed.
 
-    The photos on a table are left out of its answers. None where nothing was found. The Model has a
-    feature map.
+    The photos on a table are left out of its answers. None where nothing was found. Needs OpenVINO.
     """
     found = []
     with bar("calibrating plates", " photos", TABLES + SINGLE + BARE, quiet=quiet) as progress:
@@ -149,6 +142,7 @@ def _evidence(plate: Plate, dishes: Sequence[tuple[str, Box]]) -> PlateEvidence:
         right.append(overlap >= TOUCHES and part.label is not None and part.label.label == label)
     return PlateEvidence(
         dishes=len(dishes),
+        in_gallery=plate.whole.in_gallery or 0.0,
         nearest=plate.nearest,
         gap=plate.gap if plate.found else 0.0,
         parts=np.array([evidence(part) for part in plate.found], np.float64).reshape(-1, 2),

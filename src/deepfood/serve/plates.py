@@ -15,7 +15,7 @@ from deepfood.plate import INSET, MOST_PARTS, PlateFinder, inner, thinned
 from deepfood.serve.question import PlatePart, SearchQuestion, SearchResult
 
 WHOLE = Box(0, 0, 1, 1)
-#: Where there is no feature map: quarters and halves of the photo.
+#: Where there is no feature map, as OpenVINO is not installed: quarters and halves of the photo.
 _GRID = (
     *(Box(x, y, 0.5, 0.5) for y in (0, 0.5) for x in (0, 0.5)),
     *(Box(x, 0, 0.5, 1) for x in (0, 0.5)),
@@ -31,8 +31,6 @@ _LESS_SIMILAR = 0.05
 _LEAST_SEVERAL, _LEAST_RIGHT = 0.5, 0.2
 #: The least probability that the photo shows a dish at all, with which anything is shown.
 _LEAST_DISH = 0.4
-#: A whole photo that the gallery has with this probability shows one dish: no parts are looked for.
-_SURELY_ONE = 0.65
 _NOT_CALIBRATED = (
     "parts are chosen by fixed rules, as this gallery is not calibrated on plates: build it again, "
     "with 60 labelled photos or more"
@@ -102,7 +100,7 @@ def search_plate(
     """
     question = replace(question, plate=False)
     whole = searcher.search(question)
-    if calibration and whole.hits and (whole.in_gallery or 0) >= _SURELY_ONE:
+    if calibration and whole.hits and (whole.in_gallery or 0) > calibration.sure:
         return replace(whole, next=None, parts=(_part(WHOLE, whole),), several=0.0)
     plate = look_at_plate(question, photo, whole, searcher)
     notes = plate.notes
