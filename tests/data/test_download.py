@@ -314,7 +314,7 @@ def test_no_server_and_a_silent_one(server: FileServer, tmp_path: Path) -> None:
         )
     server.silent = threading.Event()
     said = refused(server, tmp_path / "g", timeout_s=0.1, attempts=1)
-    assert "did not answer within 0.1 s, 1 times" in said
+    assert "did not answer within 0.1 s, 1 time in a row" in said
 
 
 def test_redirects(server: FileServer, tmp_path: Path) -> None:
