@@ -54,7 +54,8 @@ def train(
     image_size: Annotated[
         int | None,
         typer.Option(
-            help="Side of the training pictures in pixels.", show_default="the backbone's"
+            help="Side in pixels of what the Model sees. More finds better, and takes longer.",
+            show_default="the backbone's",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
