@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,14 @@ from deepfood.gallery.tuned import TuneVerdict
 from deepfood.local import LocalGallery
 from deepfood.local.manifest import LocalManifest
 from deepfood.place import Place
-from live import run_here
+from live import run_here, without_plates
 from plates import build, tiny_embedder, write_clouds, write_photos, write_tiny_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plates() -> Iterator[None]:
+    with without_plates():
+        yield
 
 
 @pytest.fixture(scope="module")
