@@ -6,12 +6,12 @@ A test module that imports these tests gives the fixture `place`.
 import io
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from deepfood.plate.collage import collage
 from plates import LIMITS, plate, tiny_embedder, write_conv_model, write_photos
 
 Vector = npt.NDArray[np.float32]
+T = TypeVar("T")
 TABLES = 10
 
 
@@ -127,6 +128,32 @@ def by_hand(gallery: SearchedGallery, embedder: Embedder, query: Vector) -> dict
     return found
 
 
+def narrowed_to(
+    gallery: SearchedGallery, wanted: Mapping[str, T], options: FindOptions
+) -> dict[str, T]:
+    """Those of the wanted photos that these options leave."""
+    return {
+        photo: one
+        for photo, one in wanted.items()
+        if photo not in options.get("without", ())
+        and ("where" not in options or gallery.photo(photo).label == "tables")
+    }
+
+
+def all_hits(
+    gallery: SearchedGallery, query: Vector, k: int, options: FindOptions, total: int
+) -> list[Hit]:
+    """The hits of all pages, each of which says that there are `total`."""
+    hits: list[Hit] = []
+    page = gallery.find(query, k, **options)
+    while True:
+        assert page.total == total
+        hits += page.hits
+        if page.next is None:
+            return hits
+        page = gallery.find(query, k, **options | {"cursor": page.next})
+
+
 def check_answers(place: Place, embedder: Embedder, seed: int = 0) -> int:
     """Every answer is that of all vectors of all photos; how many hits were by a part."""
     boxes = 0
@@ -138,20 +165,8 @@ def check_answers(place: Place, embedder: Embedder, seed: int = 0) -> int:
                 {"where": parse_filter('label = "tables"'), "without": sorted(wanted)[:6]},
             ]
             for options in narrowed:
-                left = {
-                    one: similar
-                    for one, similar in wanted.items()
-                    if one not in options.get("without", ())
-                    and ("where" not in options or gallery.photo(one).label == "tables")
-                }
-                hits: list[Hit] = []
-                while True:  # page by page
-                    page = gallery.find(query, 7, **options)
-                    assert page.total == len(left)
-                    hits += page.hits
-                    if page.next is None:
-                        break
-                    options["cursor"] = page.next
+                left = narrowed_to(gallery, wanted, options)
+                hits = all_hits(gallery, query, 7, options, len(left))
                 best = {one: max(similar.values()) for one, similar in left.items()}
                 assert {hit.photo.id for hit in hits} == left.keys()
                 assert len(hits) == len(left)

@@ -75,6 +75,7 @@ GROUND_FLOOR = {
     "locks",
     "config",
     "counted",
+    "batches",
     "artifacts",
     "beside",
     "photo",

@@ -33,7 +33,6 @@ from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.make_parts import make_parts
 from deepfood.gallery.part_vectors import PartEmbedder
-from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions
 from deepfood.gallery.queries import similarity
 from deepfood.index import IndexSpec
@@ -54,7 +53,18 @@ from deepfood.release.pull import pull
 from deepfood.release.push import push
 from live import run_here
 from parts_contract import *  # noqa: F403
-from parts_contract import TABLES, Place, Vector, finds, new_tables, parts_of, queries, table
+from parts_contract import (
+    TABLES,
+    Place,
+    Vector,
+    all_hits,
+    finds,
+    narrowed_to,
+    new_tables,
+    parts_of,
+    queries,
+    table,
+)
 from plates import LIMITS, edit_manifest, jpeg, tiny_embedder, write_conv_model
 
 pytestmark = pytest.mark.slow
@@ -121,19 +131,8 @@ def test_a_photo_is_as_similar_as_the_best_of_its_parts(
                     {"without": sorted(wanted)[:3]},
                 ]
                 for options in narrowed:
-                    left = {
-                        photo: one
-                        for photo, one in wanted.items()
-                        if photo not in options.get("without", ())
-                        and ("where" not in options or gallery.photo(photo).label == "tables")
-                    }
-                    hits: list[Hit] = []
-                    while True:  # page by page
-                        page = gallery.find(query, 4, **options)
-                        hits += page.hits
-                        if page.next is None:
-                            break
-                        options["cursor"] = page.next
+                    left = narrowed_to(gallery, wanted, options)
+                    hits = all_hits(gallery, query, 4, options, len(left))
                     best = sorted(left.values(), key=lambda one: -one[0])
                     assert [hit.score for hit in hits] == pytest.approx(
                         [score for score, _ in best], abs=1e-5

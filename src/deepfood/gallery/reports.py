@@ -26,8 +26,7 @@ class BuildReport(Generic[ManifestT]):
     `gone` are files of photos that the source lost and nobody removed; their manual edits are
     kept. `notes` are lines for people. `attributes` are table columns with new cells.
     `parts` are the dishes of photos of several, if they are kept; `parts_seconds` of the `seconds`
-    went into them. `untuned`: the
-    gallery was tuned, and is not any longer.
+    went into them. `untuned`: the gallery was tuned, and is not any longer.
     """
 
     manifest: ManifestT

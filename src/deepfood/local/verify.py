@@ -7,12 +7,12 @@ import contextlib
 import hashlib
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from deepfood.batches import batches
 from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photo_file import ID_DIGITS
@@ -307,7 +307,7 @@ def _faults_beside_journal(
     if definitions != fold.definitions:
         yield Fault("the catalogue has other attributes than the journal", "edits")
     seen = set()
-    for batch in _batches(store.sound_rows()):
+    for batch in batches(store.sound_rows(), _BATCH):
         known, altered = store.attributes.read_sound([row for row, _ in batch])
         for row in altered:
             yield Fault(f"an attribute of row {row} is altered or missing", "edits")
@@ -358,12 +358,6 @@ def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
 def short_error_text(error: ArtifactError) -> str:
     """The message without the advice to run `verify`."""
     return str(error).partition(": run deepfood verify")[0]
-
-
-def _batches(rows: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Photo]]]:
-    each = iter(rows)
-    while batch := list(islice(each, _BATCH)):
-        yield batch
 
 
 def store_is_sound(store: Store) -> bool:

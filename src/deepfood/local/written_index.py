@@ -15,8 +15,8 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
+from deepfood.batches import batches
 from deepfood.errors import ArtifactError
 from deepfood.gallery.written import WEIGHTS, WrittenText, texts_of
 
@@ -100,7 +100,7 @@ def index_changed_rows(db: sqlite3.Connection) -> None:
     changed = [row for (row,) in db.execute("SELECT row FROM changed_rows ORDER BY row")]
     if not changed:
         return
-    for rows in _batches(changed):
+    for rows in batches(changed, _BATCH):
         db.execute(f"DELETE FROM written WHERE rowid {_SOME}", (json.dumps(rows),))  # noqa: S608
         _insert(db, written_in(db, rows))
     db.execute("DELETE FROM changed_rows")
@@ -113,7 +113,7 @@ def index_all_rows(db: sqlite3.Connection, photos: sqlite3.Connection | None = N
         if photos is db or "ON photos" not in statement:
             db.execute(statement)
     rows = [row for (row,) in photos.execute("SELECT row FROM photos ORDER BY row")]
-    for some in _batches(rows):
+    for some in batches(rows, _BATCH):
         _insert(db, written_in(photos, some))
     for table in ("written", "word_parts"):
         db.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
@@ -161,12 +161,6 @@ def _insert(db: sqlite3.Connection, entries: Iterable[tuple[int, tuple[str, ...]
     )
 
 
-def _batches(rows: Iterable[int]) -> Iterator[list[int]]:
-    each = iter(rows)
-    while batch := list(islice(each, _BATCH)):
-        yield batch
-
-
 def written_faults(db: sqlite3.Connection) -> Iterator[str]:
     """A line about each fault of an index that should be current.
 
@@ -203,7 +197,7 @@ def _lost_terms(db: sqlite3.Connection, table: str) -> Iterator[str]:
 
 def _row_faults(db: sqlite3.Connection) -> Iterator[str]:
     rows = {row for (row,) in db.execute("SELECT row FROM photos UNION SELECT rowid FROM written")}
-    for some in _batches(sorted(rows)):
+    for some in batches(sorted(rows), _BATCH):
         there = {
             row: tuple(columns)
             for row, *columns in db.execute(

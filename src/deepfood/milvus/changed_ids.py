@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection
 
+from deepfood.batches import batches
 from deepfood.milvus.metadata import GalleryMetadata
 
 _AT_ONCE = 10_000
@@ -23,11 +24,10 @@ class NotedIds:
         return bool(self._metadata.rows(f'key == "{self._key}"', ["id"], None, limit=1))
 
     def note(self, ids: Collection[str]) -> None:
-        every, version = list(ids), time.time_ns()
-        for start in range(0, len(every), _AT_ONCE):
+        version = time.time_ns()
+        for some in batches(ids, _AT_ONCE):
             self._metadata.put(
-                (f"{self._key}/{one}", self._key, version, 0, 1, one)
-                for one in every[start : start + _AT_ONCE]
+                (f"{self._key}/{one}", self._key, version, 0, 1, one) for one in some
             )
 
     def read(self, since_ns: int = 0) -> dict[str, int]:
@@ -40,10 +40,9 @@ class NotedIds:
 
     def drop(self, ids: Collection[str], until_ns: int) -> None:
         """Forget these ids, unless they were noted again after that time."""
-        every = list(ids)
-        for start in range(0, len(every), _AT_ONCE):
-            some = ", ".join(f'"{one}"' for one in every[start : start + _AT_ONCE])
-            self._metadata.forget(self._key, f"version <= {until_ns} and text in [{some}]")
+        for some in batches(ids, _AT_ONCE):
+            named = ", ".join(f'"{one}"' for one in some)
+            self._metadata.forget(self._key, f"version <= {until_ns} and text in [{named}]")
 
     def forget(self) -> None:
         self._metadata.forget(self._key)

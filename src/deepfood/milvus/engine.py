@@ -260,7 +260,10 @@ def _parts(gallery: MilvusGallery) -> dict[str, Any] | None:
     kept = gallery.parts_report()
     if kept is None:
         return None
-    photos, count = gallery.parts().counts()
-    size = count * gallery.manifest.dimension * 4
-    about = {"storage": kept.storage, "index": kept.index}
-    return {**about, "photos": photos, "count": count, "bytes": size}
+    return {
+        "storage": kept.storage,
+        "index": kept.index,
+        "photos": gallery.parts().owners_count(),
+        "count": kept.vectors,
+        "bytes": kept.vectors * gallery.manifest.dimension * 4,
+    }

@@ -38,7 +38,9 @@ def generation_for(
     name = connection.address.name
     if begun := find_generation(connection, metadata, model):
         connection.load(begun)
-        return begun, _with_parts(connection, metadata, begun, settings, parts=parts)
+        return begun, _with_parts(
+            connection, metadata, begun, metadata.manifest(begun), settings, parts=parts
+        )
     generation = max(generations_of(connection), default=0) + 1
     collection = collection_of(name, generation)
     manifest = MilvusManifest(
@@ -61,19 +63,21 @@ def generation_for(
     connection.load(collection)
     keep_model(metadata, model)
     metadata.write_manifest(collection, manifest)
-    return collection, _with_parts(connection, metadata, collection, settings, parts=parts)
+    return collection, _with_parts(
+        connection, metadata, collection, manifest, settings, parts=parts
+    )
 
 
 def _with_parts(
     connection: Connection,
     metadata: GalleryMetadata,
     collection: str,
+    manifest: MilvusManifest,
     settings: Settings,
     *,
     parts: bool,
 ) -> MilvusManifest:
     """The manifest of a generation that is not living yet, which keeps parts or does not."""
-    manifest = metadata.manifest(collection)
     stored = StoredParts(connection, metadata, collection)
     if parts:
         stored.create(manifest.dimension, settings)

@@ -13,13 +13,13 @@ parts, before the rows of these are written, so that a photo that has lost all o
 
 import threading
 import time
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from deepfood.batches import batches
 from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
 from deepfood.embed import Vector
@@ -84,12 +84,12 @@ class StoredParts:
 
     def note_all(self) -> None:
         """As `note`, of all photos."""
-        for some in _batches(str(row["id"]) for row in self._photos.every(["id"])):
+        for some in batches((str(row["id"]) for row in self._photos.every(["id"])), BATCH):
             self.note(some)
 
     def note_faulty(self) -> None:
         """As `note`, of photos whose parts have faults."""
-        for some in _batches(dict.fromkeys(one for one, _ in self.faulty())):
+        for some in batches(dict.fromkeys(one for one, _ in self.faulty()), BATCH):
             self._unseen.note(some)
 
     def unseen(self) -> dict[str, int]:
@@ -162,22 +162,19 @@ class StoredParts:
 
     def settle_all(self, kept: Container[str] | None = None) -> None:
         """As `settle`, of all photos that have parts."""
-        for some in _batches(self._every_owner()):
+        for some in batches(self._every_owner(), BATCH):
             self.settle(some, kept)
 
-    def counts(self) -> tuple[int, int]:
-        """How many photos have parts, and how many parts there are."""
-        photos, parts = (
-            int(self._parts.where(where, ["count(*)"])[0]["count(*)"])
-            for where in (f"part == 0 and {FOUND}", FOUND)
-        )
-        return photos, parts
+    def owners_count(self) -> int:
+        """How many photos have parts that are found."""
+        where = f"part == 0 and {FOUND}"
+        return int(self._parts.where(where, ["count(*)"])[0]["count(*)"])
 
     def faulty(self) -> Iterator[tuple[str, str]]:
         """Photos, by id, whose parts are altered, missing, or differ from the photo, and how."""
         # Read before the parts, and in the order in which `put` writes.
         lost = self._parted.read().keys() - self.unseen().keys()
-        for some in _batches(self._every_owner()):
+        for some in batches(self._every_owner(), BATCH):
             lost.difference_update(some)
             photos = self._photos.named(some, ["id", *_COPIED])
             by_photo: dict[str, list[Row]] = {}
@@ -186,7 +183,7 @@ class StoredParts:
             for one, rows in by_photo.items():
                 for fault in _faults(rows, photos[one]):
                     yield one, fault
-        for some in _batches(sorted(lost)):
+        for some in batches(sorted(lost), BATCH):
             for one in self._photos.named(some, ["id"]):
                 yield one, "all of its parts are missing"
 
@@ -201,8 +198,7 @@ class StoredParts:
     def _of(self, ids: Sequence[str], fields: Sequence[str]) -> list[Row]:
         """The rows of the parts of photos, by id."""
         found: list[Row] = []
-        for start in range(0, len(ids), _PHOTOS):
-            some = ids[start : start + _PHOTOS]
+        for some in batches(ids, _PHOTOS):
             found += self._parts.where(f"photo in [{quoted(some)}]", fields)
         return found
 
@@ -213,7 +209,7 @@ class Wholes:
     def __init__(self, photos: StrongRows, ids: Sequence[str]) -> None:
         self._photos = photos
         #: The photos that are read together with each.
-        self._unread = {one: some for some in _batches(ids) for one in some}
+        self._unread = {one: some for some in batches(ids, BATCH) for one in some}
         self._read: dict[str, Vector] = {}
         self._lock = threading.Lock()
 
@@ -300,9 +296,3 @@ def _faults(rows: Sequence[Row], photo: Row) -> Iterator[str]:
         yield "the vector of a part is altered"
     if any(_copied(row) != _copied(photo) for row in rows):
         yield "its parts differ from it in what filters find them by"
-
-
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    each = iter(ids)
-    while some := list(islice(each, BATCH)):
-        yield some

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.batches import batches
 from deepfood.errors import QueryError
 from deepfood.gallery.photo import Hit
 from deepfood.milvus.connection import Connection
@@ -84,7 +85,7 @@ class Rows:
     def photos(self, ids: Sequence[str], where: str) -> list[Row]:
         """The rows of photos, by id, that satisfy `where`, without vectors."""
         found: list[Row] = []
-        for some in _batches(ids):
+        for some in batches(ids, BATCH):
             named = f"id in [{quoted(some)}]"
             found += self.query(f"{named} and ({where})" if where else named, PHOTO_ROW)
         return found
@@ -115,17 +116,17 @@ class StrongRows:
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write whole rows, which are in Milvus' log when this returns."""
-        for some in _batches(rows):
-            self._connection.ask("upsert", collection_name=self.collection, data=list(some))
+        for some in batches(rows, BATCH):
+            self._connection.ask("upsert", collection_name=self.collection, data=some)
 
     def delete(self, ids: Sequence[str]) -> None:
-        for some in _batches(ids):
-            self._connection.ask("delete", collection_name=self.collection, ids=list(some))
+        for some in batches(ids, BATCH):
+            self._connection.ask("delete", collection_name=self.collection, ids=some)
 
     def named(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
         """The existing rows of these photos, by id."""
         found: dict[str, Row] = {}
-        for some in _batches(ids):
+        for some in batches(ids, BATCH):
             rows = self.where(f"id in [{quoted(some)}]", fields)
             found.update({row["id"]: row for row in rows})
         return found
@@ -149,8 +150,3 @@ def is_id(text: str) -> bool:
 
 def quoted(ids: Sequence[str]) -> str:
     return ", ".join(f'"{one}"' for one in ids)
-
-
-def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(things), BATCH):
-        yield things[start : start + BATCH]
