@@ -6,7 +6,8 @@ A test module that imports these tests gives the fixtures `engine`, `address` an
 import json
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,72 @@ def test_who_says_something_at_the_same_time_does_not_write_over_it(
     assert (after.label, after.name, values) == ("theirs", "ours", {"price": 1})
     assert gone.id not in said(engine)
     assert engine.problems() == []
+
+
+@pytest.mark.parametrize("ends", ["before the bytes are forgotten", "after the removal"])
+def test_a_photo_that_is_added_while_another_removes_it_keeps_its_bytes(
+    ends: str, new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, again = new_gallery, new_photo(new_gallery, 906)
+    address, model = MilvusAddress.parse(engine.place), engine.embedder.model
+    with MilvusWriter.open(address, engine.settings, model) as writer:
+        assert writer.add([again]) == ["added"]
+    kept, removed = threading.Event(), threading.Event()
+    forget, record = StoredPhotos.forget, MilvusWriter.record
+
+    def add() -> list[str]:
+        with MilvusWriter.open(address, engine.settings, model) as other:
+            return [*other.add([again])]
+
+    def late(writer: MilvusWriter, do: Any, what: Any) -> None:
+        """The bytes are stored, and the rows not written yet."""
+        if do == "add":
+            kept.set()
+            assert removed.wait(300)
+        record(writer, do, what)
+
+    with ThreadPoolExecutor(1) as pool:
+        adding: list[Future[list[str]]] = []
+
+        def beside(stored: StoredPhotos, photos: Sequence[Photo]) -> None:
+            monkeypatch.setattr(StoredPhotos, "forget", forget)
+            if ends == "after the removal":
+                monkeypatch.setattr(MilvusWriter, "record", late)
+            adding.append(pool.submit(add))
+            if ends == "after the removal":
+                assert kept.wait(300)
+            else:
+                adding[0].result()
+            forget(stored, photos)
+
+        monkeypatch.setattr(StoredPhotos, "forget", beside)
+        with MilvusWriter.open(address, engine.settings) as writer:
+            assert [photo.id for photo in writer.remove([again.photo.id])] == [again.photo.id]
+        removed.set()
+        assert adding[0].result() == ["added"]
+    gallery = engine.open()
+    assert gallery.read(gallery.photo(again.photo.id)) == again.data  # type: ignore[attr-defined]
+    assert engine.problems() == []
+
+
+def test_bytes_that_another_writer_forgot_are_kept_again_for_living_photos_only(
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, new = new_gallery, new_photo(new_gallery, 907)
+    address, model = MilvusAddress.parse(engine.place), engine.embedder.model
+    has = StoredPhotos.has
+
+    def removed_by_another(stored: StoredPhotos, photo: Photo) -> bool:
+        monkeypatch.setattr(StoredPhotos, "has", has)
+        with MilvusWriter.open(address, engine.settings) as other:
+            other.remove([photo.id])
+        return has(stored, photo)
+
+    with MilvusWriter.open(address, engine.settings, model) as writer:
+        monkeypatch.setattr(StoredPhotos, "has", removed_by_another)
+        assert writer.add([new]) == ["added"]
+    assert new.photo.id not in said(engine)
+    assert [*StoredPhotos(engine.open().manifest, engine.settings).kept()] == []  # type: ignore[arg-type, attr-defined]
 
 
 def test_photos_embedded_for_the_generation_before_are_refused(

@@ -1,13 +1,19 @@
 """The bytes of photos: at their source, or in the gallery's store for added photos."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from deepfood.config import Settings
 from deepfood.data.bucket import BucketRoot
 from deepfood.data.locate import PhotoAccess
-from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
+from deepfood.errors import (
+    PhotoError,
+    PhotoNotFoundError,
+    SettingError,
+    StorageError,
+    StorageMissingError,
+)
 from deepfood.gallery.photo import Photo, of_size
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.storage import Bucket, S3Options, is_remote
@@ -62,8 +68,18 @@ class StoredPhotos:
             for entry in self._bucket.list("photos"):
                 yield entry.key.rpartition("/")[2]
 
-    def forget(self, photo: Photo) -> None:
-        self._bucket.delete(_key(photo.sha256))
+    def has(self, photo: Photo) -> bool:
+        """Whether the store has an added photo. Raises StorageError if it cannot be asked."""
+        try:
+            self._bucket.entry(_key(photo.sha256))
+        except StorageMissingError:
+            return False
+        return True
+
+    def forget(self, photos: Sequence[Photo]) -> None:
+        """Delete the bytes of added photos from the store."""
+        if photos:
+            self._bucket.delete(*(_key(photo.sha256) for photo in photos))
 
     @cached_property
     def _bucket(self) -> Bucket:

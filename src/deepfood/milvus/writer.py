@@ -7,18 +7,16 @@ journal. A photo's row is written under its id, so that adding a photo twice mak
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from deepfood.batches import batches
 from deepfood.data.photo_file import photo_id
-from deepfood.errors import (
-    DatasetError,
-    PhotoNotFoundError,
-    QueryError,
-)
+from deepfood.errors import DatasetError, PhotoNotFoundError, QueryError
 from deepfood.gallery.declared import (
     Declared,
     check_unused,
@@ -47,6 +45,9 @@ from deepfood.milvus.schema import (
     row_of,
 )
 
+#: Photos whose bytes are read together when they are removed.
+_READ_TOGETHER = 10
+
 
 class MilvusWriter(LivingRows):
     """Changes a gallery; every method raises EngineError if the engine is unavailable."""
@@ -65,6 +66,7 @@ class MilvusWriter(LivingRows):
             return outcomes
 
         outcomes = self.and_wait_until_visible(change)
+        self._keep_again([one for one, was in zip(new, first, strict=True) if was == "added"])
         # A repeated attempt finds the photos of the first one.
         return [
             was if now == "unchanged" else now for was, now in zip(first, outcomes, strict=True)
@@ -152,10 +154,35 @@ class MilvusWriter(LivingRows):
 
         self.and_wait_until_visible(change)
         photos = {photo.id: photo for photo in found.values()}
-        for photo in photos.values():
-            if photo.added:
-                self.stored.forget(photo)
+        for some in batches((one for one in photos.values() if one.added), _READ_TOGETHER):
+            self._forget_bytes(some)
         return list(photos.values())
+
+    def _forget_bytes(self, removed: Sequence[Photo]) -> None:
+        """Forget the bytes of removed photos; one that another writer has just added keeps them."""
+        data: dict[str, bytes] = {}
+        for photo in removed:
+            with suppress(PhotoNotFoundError):
+                data[photo.id] = self.stored.read(photo)
+        self.stored.forget(removed)
+        # After this, whoever adds one of them sees that its bytes are gone: `_keep_again`.
+        for row in self._now(removed).values():
+            photo = photo_of(row)
+            if photo.added and photo.id in data:
+                self.stored.keep(photo, data[photo.id])
+
+    def _keep_again(self, added: Sequence[EmbeddedPhoto]) -> None:
+        """Store bytes that a writer who removed the same photo has forgotten meanwhile."""
+        lost = [one for one in added if not self.stored.has(one.photo)]
+        for one in lost:
+            self.stored.keep(one.photo, one.data)
+        if lost:
+            there = self._now([one.photo for one in lost])
+            self.stored.forget([one.photo for one in lost if one.photo.id not in there])
+
+    def _now(self, photos: Sequence[Photo]) -> dict[str, dict[str, Any]]:
+        """The rows of those that are in the living generation, by id."""
+        return self.in_stable_generation(lambda: self.rows([photo.id for photo in photos]))
 
     def undo(self, number: int) -> list[Photo]:
         """Undo a change, by its number in `history`; returns the photos that it was about.
