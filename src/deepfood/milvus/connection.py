@@ -147,12 +147,9 @@ class Connection:
                 "create_collection", collection_name=collection, schema=schema, num_shards=shards
             )
         if not self.ask("list_indexes", collection_name=collection):
-            self.create_index(collection, index)
+            # It has no rows yet, so that there is nothing to wait for.
+            self.ask("create_index", collection_name=collection, index_params=index, sync=False)
         self.load(collection)
-
-    def create_index(self, collection: str, index: IndexParams) -> None:
-        """Index a collection without rows, so that there is nothing to wait for."""
-        self.ask("create_index", collection_name=collection, index_params=index, sync=False)
 
     def load(self, collection: str) -> None:
         """Have the query nodes load a collection; returns at once if it is loaded.

@@ -52,15 +52,9 @@ def generation_for(
         model_fingerprint=model.fingerprint,
         index=IndexSpec.of(settings).model_copy(update={"kind": "hnsw"}),
     )
-    connection.ask(
-        "create_collection",
-        collection_name=collection,
-        schema=photo_schema(manifest.dimension),
-        consistency_level=settings.milvus_consistency,
-        num_shards=settings.milvus_shards,
+    connection.create(
+        collection, photo_schema(manifest.dimension), index_of(settings), settings.milvus_shards
     )
-    connection.create_index(collection, index_of(settings))
-    connection.load(collection)
     keep_model(metadata, model)
     metadata.write_manifest(collection, manifest)
     return collection, _with_parts(

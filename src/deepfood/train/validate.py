@@ -21,7 +21,7 @@ BEST_BY = "mAP@R"
 
 #: Validation photos are ranked against this many training photos: a quarter, within bounds, so that
 #: validating stays a small part of an epoch.
-_GALLERY_SHARE, _GALLERY_LEAST, _GALLERY_MOST = 0.25, 1_000, 10_000
+_GALLERY_SHARE, _GALLERY_LEAST, _GALLERY_MOST = 0.25, 500, 10_000
 
 
 @dataclass(frozen=True)
