@@ -108,6 +108,27 @@ def test_an_evaluation_fetches_the_photos_once(
     assert asked.count("query_iterator") == 1
 
 
+def test_commands_see_every_acknowledged_change_and_searches_are_quick(
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster, a command would otherwise miss what the command before it has done."""
+    asked: list[str] = []
+    ask = Connection.ask
+
+    def noted(self: Connection, verb: str, **arguments: Any) -> Any:
+        if "consistency_level" in arguments:
+            asked.append(arguments["consistency_level"])
+        return ask(self, verb, **arguments)
+
+    monkeypatch.setattr(Connection, "ask", noted)
+    for command in (engine.at.describe, engine.problems, engine.at.own_model):
+        command()
+        assert {*asked} == {"Strong"}
+        asked.clear()
+    engine.open().sample(1, 0)
+    assert {*asked} == {"Bounded"}
+
+
 @pytest.fixture
 def new_gallery(
     engine: GalleryUnderTest, address: MilvusAddress, settings: Settings, tmp_path: Path

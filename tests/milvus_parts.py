@@ -32,7 +32,7 @@ from parts_contract import TABLES, Place, check_answers, check_whole, finds, par
 @pytest.fixture
 def place(address: MilvusAddress, settings: Settings, tmp_path: Path) -> Place:
     own = MilvusAddress(address.uri, f"parts_{secrets.token_hex(4)}")
-    given = settings.model_dump(include={"cache", "milvus_timeout_s"})
+    given = settings.model_dump(include={"cache", "milvus_timeout_s", "milvus_consistency"})
     return Place(str(own), {**given, "photos_store": str(tmp_path / "store")}, exact=1e-5)
 
 
@@ -150,7 +150,7 @@ def test_a_photo_that_is_deleted_and_added_at_once_is_looked_at_again(
 
 
 def test_parts_that_were_altered_or_lost_are_named_and_found_again(
-    place: Place, photos: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+    place: Place, photos: Path, embedder: Embedder
 ) -> None:
     engine = place.built(photos, embedder)
     with closing(engine.open_to_read()) as gallery:
@@ -171,8 +171,6 @@ def test_parts_that_were_altered_or_lost_are_named_and_found_again(
         ]
     )
     assert engine.repair(quiet=True) == (["the parts of 3 photos are found again"], [])
-    # More parts than Milvus returns at once are compared here.
-    monkeypatch.setattr("deepfood.milvus.searched_parts.MOST", 10)
     assert check_answers(place, embedder)
 
 

@@ -1,4 +1,7 @@
-"""The contract of parts of photos on a real cluster, with one replica as in the other contract."""
+"""The contract of parts of photos on a real cluster, with one replica as in the other contract.
+
+Searches are strongly consistent: no writer waits until searches see the parts that it has found.
+"""
 
 import pytest
 
@@ -10,7 +13,8 @@ from milvus_parts import *  # noqa: F403
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return cluster_settings(tmp_path_factory.mktemp("settings"), replicas=1)
+    given = cluster_settings(tmp_path_factory.mktemp("settings"), replicas=1)
+    return given.model_copy(update={"milvus_consistency": "Strong"})
 
 
 @pytest.fixture(scope="module")

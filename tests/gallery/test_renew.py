@@ -1,6 +1,7 @@
 """Another Model, back again, and without holes: beside the living gallery, and losing nothing."""
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
     DatasetError,
+    DiskFullError,
     ModelMismatchError,
 )
 from deepfood.gallery.declared import Definition
@@ -192,6 +194,27 @@ def test_begun_work_that_is_damaged_is_begun_anew(gallery: Path, new: Embedder) 
         db.execute("UPDATE photos SET label = 'x' WHERE row = 3")
     assert reembed(gallery, new, quiet=True).made == COUNT
     check(gallery, new)
+
+
+def test_work_is_marked_whole_or_not_at_all(
+    gallery: Path, old: Embedder, new: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads beside it, or after a disk was full, finds no half of a mark."""
+    move = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "renewing-with":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DiskFullError):
+        reembed(gallery, new, quiet=True)
+    with pytest.raises(ArtifactMissingError, match="is not being embedded again"):
+        open_work(gallery)
+    monkeypatch.undo()
+    compact(gallery, old.model, quiet=True)
+    assert list(gallery_problems(gallery, quiet=True)) == []
 
 
 def test_going_back_leaves_no_long_tail(

@@ -16,7 +16,7 @@ from typing import cast
 
 import numpy as np
 
-from deepfood.artifacts import FileRecord, sync_folder
+from deepfood.artifacts import FileRecord, sync_folder, write_atomically
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.embed import Embedder, Vector, Vectors
 from deepfood.errors import (
@@ -291,7 +291,7 @@ class _Renewal:
         successor = LocalSuccessor.open(self.work, dimension, living.storage)
         with raising_disk_full(folder):
             successor.one_photo_for_each_content()
-            mark.write_text(wanted, encoding="ascii")
+            write_atomically(mark, wanted.encode("ascii"))
         return successor
 
     def _index(self, successor: LocalSuccessor, living: LocalManifest) -> LocalManifest:

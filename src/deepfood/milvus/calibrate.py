@@ -54,7 +54,7 @@ def recalibrate_on_milvus(
     Raises the same errors, ArtifactBusyError while a next generation is being made or where one
     came meanwhile, and EngineError.
     """
-    with MilvusGallery.open(address, settings, model) as gallery:
+    with MilvusGallery.open(address, settings, model, strong=True) as gallery:
         generation = gallery.manifest.generation  # it follows to the next one meanwhile
         found = calibrate(
             labelled_photos(gallery),
@@ -103,7 +103,7 @@ def tune_on_milvus(
     quiet: bool = False,
 ) -> MilvusManifest:
     """As `tune` of a local gallery."""
-    with MilvusGallery.open(address, settings, model) as gallery:
+    with MilvusGallery.open(address, settings, model, strong=True) as gallery:
 
         def calibrated(averaging: Averaging) -> Calibration:
             return calibrate(

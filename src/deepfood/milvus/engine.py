@@ -60,8 +60,11 @@ class MilvusEngine:
     def open_to_read(self) -> MilvusGallery:
         return MilvusGallery.open(self._address, self._settings)
 
+    def _open_strong(self) -> MilvusGallery:
+        return MilvusGallery.open(self._address, self._settings, strong=True)
+
     def own_model(self) -> Model:
-        with self.open_to_read() as gallery:
+        with self._open_strong() as gallery:
             return self._model_of(gallery, None)
 
     def writer(
@@ -71,7 +74,7 @@ class MilvusEngine:
         return MilvusWriter.open(self._address, self._settings, model, by=by)
 
     def history(self, photo: str | None = None) -> Iterator[Event]:
-        with self.open_to_read() as gallery:
+        with self._open_strong() as gallery:
             yield from history(gallery.journal, photo)
 
     def build(
@@ -101,7 +104,7 @@ class MilvusEngine:
         wait_s: float = 0,
         quiet: bool = False,
     ) -> AddReport:
-        with self.open_to_read() as gallery:
+        with self._open_strong() as gallery:
             model = self._model_of(gallery, self._settings.model)
             embedder = open_embedder(self._settings, model)
             report = add_batches(
@@ -157,7 +160,7 @@ class MilvusEngine:
 
     @contextmanager
     def beside(self, model: Model) -> Iterator[Beside]:
-        with self.open_to_read() as living:
+        with self._open_strong() as living:
             photos, vectors, rows = living.generation_with(model).photos()
             yield Beside(living, [photo.id for photo in photos], vectors, rows)
 
@@ -190,7 +193,7 @@ class MilvusEngine:
             complete_parts(gallery, lambda: embedder, quiet=True)
 
     def describe(self) -> dict[str, Any]:
-        with self.open_to_read() as gallery:
+        with self._open_strong() as gallery:
             inner = {"revision", "before_images"}
             about = gallery.manifest.model_dump(
                 mode="json", exclude={"index", "model_name", *inner}
@@ -226,7 +229,7 @@ class MilvusEngine:
 
     def _mend_parts(self, *, quiet: bool) -> list[str]:
         """Look again at photos whose parts have faults, and at those that nobody has looked at."""
-        with self.open_to_read() as gallery:
+        with self._open_strong() as gallery:
             if gallery.manifest.parts is None:
                 return []
             gallery.parts().note_faulty()

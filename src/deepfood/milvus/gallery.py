@@ -91,12 +91,22 @@ class MilvusGallery:
         self.refresh()
 
     @classmethod
-    def open(cls, address: MilvusAddress, settings: Settings, model: Model | None = None) -> Self:
+    def open(
+        cls,
+        address: MilvusAddress,
+        settings: Settings,
+        model: Model | None = None,
+        *,
+        strong: bool = False,
+    ) -> Self:
         """Open a gallery; `model` is the one that queries are embedded with, if it is searched.
 
+        `strong`: it shows every acknowledged change. So must what a command sees, as it may follow
+        another one, while searches may be some seconds late, by the setting milvus_consistency.
         Raises ArtifactMissingError, ModelMismatchError or EngineError.
         """
-        gallery = cls(Connection(address, settings), settings)
+        opened = Connection.strong if strong else Connection
+        gallery = cls(opened(address, settings), settings)
         if model is not None:
             gallery.check_model(model)
         return gallery

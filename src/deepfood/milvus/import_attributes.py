@@ -27,7 +27,7 @@ def import_on_milvus(
 
     Raises DatasetError with the place in the table, ArtifactError or EngineError.
     """
-    with MilvusGallery.open(address, settings) as gallery:
+    with MilvusGallery.open(address, settings, strong=True) as gallery:
         manifest = gallery.manifest
         every = ((row["sha256"], row["sha256"], row["file"]) for row in gallery.rows.every(_NAMES))
         root = root_named(manifest.photos_root, S3Options.of(settings))

@@ -36,7 +36,7 @@ def problems_on_milvus(
     address: MilvusAddress, settings: Settings, *, quiet: bool = False
 ) -> Iterator[str]:
     """One line for each fault. Raises an ArtifactError or EngineError."""
-    with MilvusGallery.open(address, settings) as gallery:
+    with MilvusGallery.open(address, settings, strong=True) as gallery:
         manifest = gallery.manifest
         if not manifest.whole:
             yield f"{address} is incomplete: run the same build again, it resumes"
