@@ -5,6 +5,7 @@ They are a copy of what the journal has, so that adding a photo need not read th
 
 from collections.abc import Container, Mapping, Sequence
 
+from deepfood.batches import batches
 from deepfood.data.photo_file import photo_id
 from deepfood.gallery.fold import Fold, ManualEdits, edits_from_json, edits_to_json
 from deepfood.milvus.metadata import GalleryMetadata
@@ -22,8 +23,8 @@ class AbsentEdits:
     def read(self, ids: Sequence[str]) -> dict[str, ManualEdits]:
         """The manual edits of some photos, by id."""
         found: dict[str, ManualEdits] = {}
-        for start in range(0, len(ids), _AT_ONCE):
-            where = ", ".join(f'"{_KEY}/{one}"' for one in ids[start : start + _AT_ONCE])
+        for some in batches(ids, _AT_ONCE):
+            where = ", ".join(f'"{_KEY}/{one}"' for one in some)
             for row in self._metadata.rows(f"id in [{where}]", ["id", "text"], "Bounded"):
                 found[str(row["id"]).partition("/")[2]] = edits_from_json(row["text"])
         return found
@@ -50,5 +51,5 @@ class AbsentEdits:
 
     def _write(self, texts: Mapping[str, str]) -> None:
         rows = [(one, _KEY, 0, 0, 1, text) for one, text in texts.items()]
-        for start in range(0, len(rows), _AT_ONCE):
-            self._metadata.put(rows[start : start + _AT_ONCE])
+        for some in batches(rows, _AT_ONCE):
+            self._metadata.put(some)

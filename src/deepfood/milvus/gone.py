@@ -6,7 +6,7 @@ from typing import Any
 
 from deepfood.data.photo_file import photo_id
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.rows import BATCH, StrongRows
+from deepfood.milvus.rows import StrongRows
 
 
 class GonePhotos:
@@ -35,8 +35,5 @@ class GonePhotos:
 
     def _absent(self, files: Mapping[str, str]) -> dict[str, str]:
         """Those without a row, by SHA-256."""
-        every, there = list(files), set[str]()
-        for start in range(0, len(every), BATCH):
-            ids = [photo_id(sha256) for sha256 in every[start : start + BATCH]]
-            there |= self._rows.named(ids, ["id"]).keys()
+        there = self._rows.named([photo_id(sha256) for sha256 in files], ["id"])
         return {sha256: file for sha256, file in files.items() if photo_id(sha256) not in there}

@@ -1,7 +1,7 @@
 """The rows of a generation's collection: searched, counted, read and written."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from deepfood.milvus.schema import METRIC, PHOTO_ROW, photo_of
 
 Vectors = npt.NDArray[np.float32]
 Row = dict[str, Any]
-T = TypeVar("T")
 
 #: Milvus' limit of rows per response.
 MOST = 16_384

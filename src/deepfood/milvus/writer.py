@@ -296,14 +296,13 @@ class MilvusWriter(LivingRows):
         begun = time.time_ns()
         self.in_stable_generation(record)
         by_id = {photo_id(sha256): one for sha256, one in values.items()}
-        every = list(by_id)
 
         def write(some: Sequence[str]) -> None:
             rows = self.rows(some)
             self.write([_changed_row(row, photo_of(row), by_id[one]) for one, row in rows.items()])
 
-        for start in range(0, len(every), BATCH):
-            self.and_wait_until_visible(partial(write, every[start : start + BATCH]))
+        for some in batches(by_id, BATCH):
+            self.and_wait_until_visible(partial(write, some))
 
     def _known_count(self, name: str) -> int:
         """The number of photos, present or absent, for which an attribute is known."""
